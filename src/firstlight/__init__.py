@@ -1,0 +1,3 @@
+"""Firstlight: a healthy start for neural networks."""
+
+__version__ = "0.1.0"

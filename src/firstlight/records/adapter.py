@@ -1,0 +1,68 @@
+"""What a framework must be able to do for Firstlight: the adapter's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstlight.records.checkup import Observation
+from firstlight.records.network import Network
+from firstlight.records.race import Run
+
+
+class Adapter(Protocol):
+    """Reads, observes, writes and trains the models of one framework."""
+
+    name: str
+
+    def inspect(self, model: Any) -> Network:
+        """The parameters of a model, without running it."""
+        ...
+
+    def observe(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        loss: Any = None,
+        target: Any = None,
+        step: Callable[[Any, Any], Any] | None = None,
+    ) -> Observation:
+        """Run the model forward and backward once and leave it as it was."""
+        ...
+
+    def values(self, model: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Each parameter's canonical name and a copy of its values (16-bit types widened)."""
+        ...
+
+    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
+        """Write float32 values into named parameters, rounding once to their own type."""
+        ...
+
+    def initial_seed(self) -> int:
+        """The framework's own seed."""
+        ...
+
+    def save_weights(self, model: Any, path: str) -> None:
+        """Write the model's parameters and buffers as safetensors."""
+        ...
+
+    def train(
+        self,
+        models: Sequence[Any],
+        data: Mapping[str, Any],
+        *,
+        loss: Any,
+        learning_rates: Sequence[float],
+        seeds: Sequence[int],
+        steps: int,
+        batch_size: int,
+        momentum: float,
+        clip_norm: float | None,
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[Run, ...]:
+        """Train each model on the same data, each in the order that its seed gives."""
+        ...

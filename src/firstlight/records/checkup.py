@@ -1,0 +1,191 @@
+"""What was observed of a model at step zero, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from firstlight.errors import UnhealthyError
+from firstlight.records.late import Shown
+from firstlight.records.network import Network, Task
+
+Severity = Literal["error", "warning", "note"]
+
+FINDING_KINDS = (
+    "symmetric-units",
+    "parallel-units",
+    "cloned-layers",
+    "dead-units",
+    "saturated-units",
+    "forward-vanishing",
+    "forward-exploding",
+    "backward-vanishing",
+    "backward-exploding",
+    "collapsed-samples",
+    "loss-at-start",
+    "head-mismatch",
+    "no-gradient",
+    "unreachable",
+    "non-finite",
+    "input-scale",
+    "update-ratio",
+    "wrong-law",
+    "rank-deficient",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A measured number with its standard error (None where it has none, as for an exact count)."""
+
+    value: float
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What one operation did at step zero; None where it was not measured.
+
+    Args:
+        operation: index in `Network.operations`.
+        name: the operation's name.
+        mean: mean of its result over samples and units.
+        second_moment: mean square of its result; the error is over samples.
+        delta_mean_square: mean square of the gradient with respect to its result.
+        delta_square_per_sample: squared norm of that gradient, mean over samples, ‖δ‖².
+        dead_fraction: share of units that are zero on every sample (activations only).
+        saturated_fraction: share of elements on the flat ends of a bounded activation.
+        twin_units: units that equal another unit (up to sign) in value and in gradient.
+        twin_example: two such units, by index.
+        non_finite: how many elements are NaN or infinite.
+        non_finite_delta: how many elements of the gradient are.
+    """
+
+    operation: int
+    name: str
+    mean: float | None = None
+    second_moment: Estimate | None = None
+    delta_mean_square: Estimate | None = None
+    delta_square_per_sample: Estimate | None = None
+    dead_fraction: float | None = None
+    saturated_fraction: float | None = None
+    twin_units: int | None = None
+    twin_example: tuple[int, int] | None = None
+    non_finite: int = 0
+    non_finite_delta: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterReading:
+    """One parameter's values and gradient.
+
+    Args:
+        name: canonical name.
+        value_rms: root mean square of the values.
+        gradient_rms: of the gradient; None if the loss does not depend on the parameter at all.
+        constant: whether all values are equal.
+        non_finite: how many values are NaN or infinite.
+        zero_gradient_at_start_only: the gradient is exactly zero now and not after one small step.
+    """
+
+    name: str
+    value_rms: float
+    gradient_rms: float | None
+    constant: bool
+    non_finite: int = 0
+    zero_gradient_at_start_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One instrumented forward and backward pass.
+
+    Args:
+        network: the model as plain data.
+        readings: one per operation that was measured.
+        parameters: one per parameter.
+        samples: batch size.
+        loss: value of the loss, None without one.
+        undecided_loss: what a model that knows only the class shares (or the target's mean) pays.
+        task: what the loss and head make of it.
+        classes: number of classes, if it classifies.
+        logits_std: standard deviation of the head's output.
+        cotangent: where backward started: ``loss``, ``random`` (no loss) or ``head-input`` (the
+            head is zero, so that the loss's own gradient stops there).
+        input_second_moment: mean square of the floating inputs.
+        device: as the framework names it.
+        dtype: of the measured values.
+        mode: ``train`` or ``eval``.
+        raised: the error that stopped the pass, if one did.
+    """
+
+    network: Network
+    readings: tuple[Reading, ...]
+    parameters: tuple[ParameterReading, ...]
+    samples: int
+    loss: float | None = None
+    undecided_loss: float | None = None
+    task: Task = "unknown"
+    classes: int | None = None
+    logits_std: float | None = None
+    cotangent: Literal["loss", "random", "head-input"] = "random"
+    input_second_moment: float | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    mode: str = "train"
+    raised: str | None = None
+
+    def reading(self, operation: int) -> Reading | None:
+        """The reading of an operation, by its index."""
+        return next((r for r in self.readings if r.operation == operation), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is wrong, or worth knowing.
+
+    Args:
+        kind: stable word, one of `FINDING_KINDS`.
+        severity: error (training will suffer), warning (it may), note.
+        where: names of the culprits, the first one leading.
+        evidence: what was measured, with its limit, as a sentence.
+        cause: why it is so, as precisely as the measurement allows.
+        cure: code that can be pasted, or the change to make.
+    """
+
+    kind: str
+    severity: Severity
+    where: tuple[str, ...]
+    evidence: str
+    cause: str
+    cure: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkup(Shown):
+    """The verdict on a network at step zero."""
+
+    observation: Observation
+    findings: tuple[Finding, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there is no finding of severity error."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def layers(self) -> tuple[Reading, ...]:
+        """One reading per measured operation, in order of execution."""
+        return self.observation.readings
+
+    @property
+    def network(self) -> Network:
+        """The model as it was read."""
+        return self.observation.network
+
+    def assert_healthy(self) -> None:
+        """Raise `UnhealthyError`, naming every error, unless the network is healthy."""
+        errors = [finding for finding in self.findings if finding.severity == "error"]
+        if errors:
+            lines = "; ".join(f"{f.kind} at {', '.join(f.where[:3])}: {f.evidence}" for f in errors)
+            raise UnhealthyError(f"{self.network.name}: {lines}")

@@ -1,0 +1,42 @@
+"""The few methods of records that reach down the house, through one table of names.
+
+A `Plan` is plain data, yet ``plan.apply(model)`` is what a user types. The table keeps `records`
+free of imports from the rooms below it: a name is resolved when the method is called.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_TABLE = {
+    "apply": "firstlight.verbs.apply:apply",
+    "save": "firstlight.reporting.files:save",
+    "text": "firstlight.reporting.text:to_text",
+    "html": "firstlight.reporting.page:to_fragment",
+}
+
+
+def call(name: str, *args: Any, **keywords: Any) -> Any:
+    """Call the function that the table holds under ``name``."""
+    module, function = _TABLE[name].split(":")
+    return getattr(import_module(module), function)(*args, **keywords)
+
+
+class Shown:
+    """Records that people look at: text in a terminal, HTML in a notebook, a file on request."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return str(call("text", self))
+
+    def _repr_html_(self) -> str:
+        return str(call("html", self))
+
+    def save(self, path: Any) -> None:
+        """Write the record to ``path``; its suffix (``.html``, ``.json``, ``.txt``) chooses the form.
+
+        The file is written beside its final place and then renamed, so that it is never half there.
+        """
+        call("save", self, path)

@@ -1,0 +1,198 @@
+"""Plans, receipts and audits: what each weight should be, became, and is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from firstlight.errors import BadInputError, near_names
+from firstlight.records.checkup import Checkup
+from firstlight.records.late import Shown, call
+from firstlight.records.law import Law
+from firstlight.records.network import Layout, Network
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def by_name(entries: tuple[N, ...], name: str, what: str) -> N:
+    """The entry called ``name``; a `BadInputError` with near names otherwise."""
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    raise BadInputError(
+        f"{what}: no parameter '{name}'; {near_names(name, [e.name for e in entries])}"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected:
+    """An alternative that was considered, and the figure that spoke against it."""
+
+    technique: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanEntry:
+    """What one parameter should start as.
+
+    Args:
+        name: canonical name of the parameter.
+        action: ``draw`` from ``law``, or ``keep`` what is there.
+        law: None when kept.
+        layout: the axes by which it is drawn.
+        rule: the planning rule that matched.
+        reason: one line, why.
+        source: the paper or derivation behind the rule.
+        rejected: alternatives.
+        zero_row: a row that stays zero (an embedding's padding), if any.
+    """
+
+    name: str
+    action: Literal["draw", "keep"]
+    law: Law | None
+    layout: Layout
+    rule: str
+    reason: str
+    source: str
+    rejected: tuple[Rejected, ...] = ()
+    zero_row: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Shown):
+    """Every parameter of a model once, with its law and the reason for it.
+
+    Args:
+        network: the model as it was read.
+        entries: one per parameter.
+        technique: the technique that was asked for, None if Firstlight chose.
+        remarks: what the whole plan assumes or could not do.
+    """
+
+    network: Network
+    entries: tuple[PlanEntry, ...]
+    technique: str | None = None
+    remarks: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> PlanEntry:
+        return by_name(self.entries, name, "plan")
+
+    def __iter__(self) -> Iterator[PlanEntry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def apply(self, model: Any, seed: int | None = None, namespace: str = "") -> Receipt:
+        """Draw every parameter of the plan into ``model``; see `firstlight.apply`."""
+        receipt: Receipt = call("apply", model, self, seed=seed, namespace=namespace)
+        return receipt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Achieved:
+    """What a parameter's values are, measured after they were written."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    zero_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiptEntry:
+    """Asked against achieved, for one parameter."""
+
+    name: str
+    action: Literal["draw", "keep"]
+    asked: Law | None
+    achieved: Achieved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt(Shown):
+    """What `apply` or `initialize` did.
+
+    Args:
+        entries: one per parameter.
+        seed: the seed that was used; with the same seed, names and namespace the weights return.
+        namespace: keeps models with equal names apart.
+        plan: the plan that was carried out.
+        before: checkup of the model as it came (`initialize` only).
+        after: checkup of the model as it is now (`initialize` only).
+        model: the new model where models are immutable (JAX); None where it was changed in place.
+    """
+
+    entries: tuple[ReceiptEntry, ...]
+    seed: int
+    namespace: str
+    plan: Plan
+    before: Checkup | None = None
+    after: Checkup | None = None
+
+    def __getitem__(self, name: str) -> ReceiptEntry:
+        return by_name(self.entries, name, "receipt")
+
+    def __iter__(self) -> Iterator[ReceiptEntry]:
+        return iter(self.entries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawFit:
+    """A law that the numbers in a tensor do not reject.
+
+    Args:
+        law: with the nominal or estimated scale.
+        words: the law in the words of the tensor's fans: ``U(±1/√fan_in)``.
+        technique: the registry's name for it at this layer, if it has one.
+        p_value: of the test that did not reject it; 1 for exact matches.
+    """
+
+    law: Law
+    words: str
+    technique: str | None
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """One parameter's numbers, named.
+
+    Args:
+        laws: those not rejected, best first; empty if none of the known laws fits.
+        intended: the law that the framework or model meant, in words; None if unknown.
+        agrees: whether the numbers are compatible with what was intended; None if unknown.
+    """
+
+    name: str
+    layout: Layout
+    mean: float
+    std: float
+    low: float
+    high: float
+    laws: tuple[LawFit, ...]
+    intended: str | None = None
+    agrees: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit(Shown):
+    """Which initialization is in these weights now."""
+
+    network: Network
+    entries: tuple[AuditEntry, ...]
+
+    def __getitem__(self, name: str) -> AuditEntry:
+        return by_name(self.entries, name, "audit")
+
+    def __iter__(self) -> Iterator[AuditEntry]:
+        return iter(self.entries)
