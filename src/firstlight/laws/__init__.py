@@ -1,0 +1,1 @@
+"""Draws by address: every weight is a pure function of (seed, name, coordinates)."""
