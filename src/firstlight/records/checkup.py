@@ -51,6 +51,8 @@ class Reading:
         name: the operation's name.
         mean: mean of its result over samples and units.
         second_moment: mean square of its result; the error is over samples.
+        sample_spread: the part of it that differs between samples: mean squared deviation from the
+            batch mean; None for one sample.
         delta_mean_square: mean square of the gradient with respect to its result.
         delta_square_per_sample: squared norm of that gradient, mean over samples, ‖δ‖².
         dead_fraction: share of units that are zero on every sample (activations only).
@@ -65,6 +67,7 @@ class Reading:
     name: str
     mean: float | None = None
     second_moment: Estimate | None = None
+    sample_spread: float | None = None
     delta_mean_square: Estimate | None = None
     delta_square_per_sample: Estimate | None = None
     dead_fraction: float | None = None

@@ -1,0 +1,71 @@
+"""The adapter: what Firstlight's verbs may ask of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from firstlight.errors import BadInputError
+from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
+from firstlight.frameworks.torch.observing import check_model, observe
+from firstlight.frameworks.torch.synthetic import synthetic_batch
+from firstlight.records.checkup import Observation
+from firstlight.records.network import Network
+
+
+class TorchAdapter:
+    """Reads, observes and writes torch modules."""
+
+    name = "torch"
+
+    def inspect(self, model: nn.Module) -> Network:
+        """The parameters of a model, without running it."""
+        check_model(model)
+        return Network(
+            name=type(model).__name__, framework=self.name, parameters=describe_parameters(model)
+        )
+
+    def observe(
+        self,
+        model: nn.Module,
+        batch: Any = None,
+        *,
+        loss: Any = None,
+        target: Any = None,
+        step: Callable[[Any, Any], Any] | None = None,
+    ) -> Observation:
+        """One forward and backward pass; without a batch, on a synthetic one."""
+        if batch is None and step is None:
+            if target is not None:
+                raise BadInputError("batch: missing, but a target was given; pass both")
+            batch = synthetic_batch(model)
+        return observe(model, batch, loss=loss, target=target, step=step)
+
+    def values(self, model: nn.Module) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Each parameter's canonical name and a copy of its values."""
+        for name, parameter in named_tensors(model).items():
+            value = parameter.detach().to("cpu")
+            wide = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+            yield name, np.array(wide.numpy())
+
+    def write(self, model: nn.Module, arrays: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
+        """Write float32 values, rounded once (to nearest even) to each parameter's type."""
+        named = named_tensors(model)
+        with torch.no_grad():
+            for name, values in arrays:
+                named[name].copy_(torch.from_numpy(values))
+
+    def initial_seed(self) -> int:
+        """Torch's own seed: `torch.initial_seed`."""
+        return torch.initial_seed()
+
+    def save_weights(self, model: nn.Module, path: str) -> None:
+        """Parameters and buffers as safetensors; tied tensors are stored once."""
+        from safetensors.torch import save_model
+
+        save_model(model, path)

@@ -1,0 +1,130 @@
+"""How a batch reaches a model, and how a scalar to differentiate comes out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from firstlight.errors import BadInputError, near_names
+from firstlight.frameworks.torch.tracing import tensors_in
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": functional.cross_entropy,
+    "mse": functional.mse_loss,
+    "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+}
+
+
+def shapes_of(value: Any) -> str:
+    """The shapes in a batch, for messages."""
+    shapes = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors_in(value)]
+    return ", ".join(shapes) or type(value).__name__
+
+
+def placed(value: Any, device: torch.device) -> Any:
+    """A copy of a batch on ``device``: a model that writes into its input spares the user's.
+
+    NumPy arrays become tensors. Containers keep their type; unknown objects pass as they are.
+    """
+    if isinstance(value, Tensor):
+        return value.detach().to(device, copy=True).requires_grad_(value.requires_grad)
+    if type(value).__module__ == "numpy" and hasattr(value, "__array__"):
+        return torch.as_tensor(value).to(device, copy=True)
+    if isinstance(value, Mapping):
+        items = {key: placed(item, device) for key, item in value.items()}
+        try:
+            return type(value)(items)  # type: ignore[call-arg]
+        except TypeError:
+            return items
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(placed(item, device) for item in value))
+    if isinstance(value, tuple | list):
+        return type(value)(placed(item, device) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: placed(getattr(value, f.name), device) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    return value
+
+
+def call(model: nn.Module, batch: Any) -> Any:
+    """Mapping → keywords, tuple or list → positions, anything else → the one argument."""
+    if isinstance(batch, Mapping):
+        return model(**batch)
+    if isinstance(batch, tuple | list):
+        return model(*batch)
+    return model(batch)
+
+
+def output_tensor(output: Any) -> Tensor:
+    """The tensor that a loss is computed from: ``.logits`` or the first floating tensor."""
+    logits = (
+        output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    )
+    if isinstance(logits, Tensor):
+        return logits
+    for tensor in tensors_in(output):
+        if tensor.is_floating_point():
+            return tensor
+    raise BadInputError(
+        f"output: no floating tensor in a {type(output).__name__};"
+        " pass step=lambda model, batch: loss"
+    )
+
+
+def own_loss(output: Any) -> Tensor | None:
+    """The output's ``.loss``, if it has one."""
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    return loss if isinstance(loss, Tensor) else None
+
+
+def resolve_loss(loss: Any) -> Callable[[Any, Any], Tensor] | None:
+    """A loss as a callable of (output, target): by name, as a module or function, or None."""
+    if loss is None:
+        return None
+    if callable(loss):
+        function: Callable[[Any, Any], Tensor] = loss
+        return function
+    if isinstance(loss, str):
+        if loss in LOSSES:
+            return LOSSES[loss]
+        raise BadInputError(f"loss: unknown name '{loss}'; {near_names(loss, LOSSES)}")
+    raise BadInputError(
+        f"loss: expected a name, a callable (output, target) or None, got {type(loss).__name__}"
+    )
+
+
+def inferred_loss(output: Tensor, target: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss that fits output and target when only a target was given."""
+    if not target.is_floating_point() and output.dim() == target.dim() + 1 and output.shape[1] > 1:
+        return LOSSES["cross_entropy"]
+    if target.is_floating_point() and output.shape == target.shape:
+        return LOSSES["mse"]
+    raise BadInputError(
+        f"target: shape {tuple(target.shape)} {target.dtype} with output {tuple(output.shape)}"
+        " fits no loss by itself; pass loss= or step="
+    )
+
+
+def check_batch(batch: Any) -> None:
+    """Refuse a batch without tensors, an empty one, and one that holds NaN."""
+    found = list(tensors_in(batch))
+    if not found:
+        raise BadInputError(
+            f"batch: no tensor in a {type(batch).__name__}; expected a tensor, tuple or mapping"
+        )
+    for tensor in found:
+        if tensor.numel() == 0:
+            raise BadInputError(f"batch: a tensor of shape {tuple(tensor.shape)} is empty")
+        if tensor.is_meta:
+            raise BadInputError("batch: a tensor is on the meta device and has no values")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            count = int((~torch.isfinite(tensor)).sum())
+            raise BadInputError(
+                f"batch: {count} of {tensor.numel()} input values are NaN or infinite;"
+                " clean the data before looking at the network"
+            )

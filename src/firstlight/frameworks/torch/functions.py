@@ -1,0 +1,212 @@
+"""What torch's functions are: one table from a function's name to the kind of operation.
+
+Names are those that a `TorchFunctionMode` sees (``func.__name__``), with trailing and surrounding
+underscores of in-place and operator forms taken off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from firstlight.records.network import ActivationRef, OperationKind
+
+_DIMENSIONS = ("1d", "2d", "3d")
+
+WEIGHTED = frozenset(
+    {"linear", "bilinear", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "mv", "inner"}
+    | {f"{name}{d}" for name in ("conv", "conv_transpose") for d in _DIMENSIONS},
+)
+"""These multiply by a weight if one of their operands is a parameter."""
+
+CONVOLUTIONS = frozenset(name for name in WEIGHTED if name.startswith("conv"))
+
+_ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "leaky_relu": "leaky_relu",
+    "prelu": "prelu",
+    "rrelu": "rrelu",
+    "elu": "elu",
+    "selu": "selu",
+    "celu": "celu",
+    "gelu": "gelu",
+    "silu": "silu",
+    "mish": "mish",
+    "hardswish": "hardswish",
+    "hardsigmoid": "hardsigmoid",
+    "hardtanh": "hardtanh",
+    "softplus": "softplus",
+    "softsign": "softsign",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "expit": "sigmoid",
+    "logsigmoid": "logsigmoid",
+    "tanhshrink": "tanhshrink",
+    "softshrink": "softshrink",
+    "sin": "sin",
+    "erf": "erf",
+}
+
+_KINDS: dict[str, OperationKind] = {
+    **dict.fromkeys(
+        ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"), "norm"
+    ),
+    **dict.fromkeys(("softmax", "log_softmax", "softmin"), "softmax"),
+    **dict.fromkeys(
+        (
+            "dropout",
+            "dropout1d",
+            "dropout2d",
+            "dropout3d",
+            "alpha_dropout",
+            "feature_alpha_dropout",
+            "feature_dropout",
+        ),
+        "dropout",
+    ),
+    **dict.fromkeys(("mean", "lp_pool1d", "lp_pool2d", "interpolate", "upsample"), "pool"),
+    **dict.fromkeys(
+        [
+            "flatten",
+            "reshape",
+            "view",
+            "view_as",
+            "reshape_as",
+            "permute",
+            "transpose",
+            "contiguous",
+            "squeeze",
+            "unsqueeze",
+            "expand",
+            "expand_as",
+            "getitem",
+            "chunk",
+            "split",
+            "unbind",
+            "T",
+            "mT",
+            "to",
+            "float",
+            "double",
+            "half",
+            "bfloat16",
+            "clone",
+            "pad",
+            "movedim",
+            "moveaxis",
+            "unflatten",
+            "narrow",
+            "select",
+            "swapaxes",
+            "swapdims",
+            "ravel",
+            "roll",
+            "flip",
+            "repeat",
+            "channel_shuffle",
+            "pixel_shuffle",
+            "pixel_unshuffle",
+            "type",
+            "cpu",
+            "cuda",
+            "index_select",
+        ],
+        "shape",
+    ),
+    **dict.fromkeys(("add", "radd", "iadd", "sub", "rsub", "isub", "subtract", "sum"), "add"),
+    **dict.fromkeys(("mul", "rmul", "imul", "multiply"), "multiply"),
+    **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack"), "concatenate"),
+    **dict.fromkeys(("embedding", "embedding_bag"), "embedding"),
+    **dict.fromkeys(
+        (
+            "multi_head_attention_forward",
+            "lstm",
+            "gru",
+            "rnn_tanh",
+            "rnn_relu",
+            "scaled_dot_product_attention",
+            "checkpoint",
+        ),
+        "composite",
+    ),
+    **dict.fromkeys(
+        (
+            "cross_entropy",
+            "nll_loss",
+            "mse_loss",
+            "l1_loss",
+            "smooth_l1_loss",
+            "huber_loss",
+            "binary_cross_entropy",
+            "binary_cross_entropy_with_logits",
+            "kl_div",
+            "ctc_loss",
+            "gaussian_nll_loss",
+            "poisson_nll_loss",
+            "hinge_embedding_loss",
+            "margin_ranking_loss",
+            "multi_margin_loss",
+            "multilabel_soft_margin_loss",
+            "soft_margin_loss",
+            "triplet_margin_loss",
+            "cosine_embedding_loss",
+        ),
+        "loss",
+    ),
+}
+
+_LEAKY_DEFAULT = 0.01
+
+
+def plain_name(func: Any) -> str:
+    """The function's name without the marks of operators and in-place forms.
+
+    >>> import torch
+    >>> [plain_name(f) for f in (torch.Tensor.__iadd__, torch.relu_, torch.Tensor.T.__get__)]
+    ['iadd', 'relu', 'T']
+    """
+    name = getattr(func, "__name__", type(func).__name__)
+    if name == "__get__":
+        name = getattr(func.__self__, "__name__", name)
+    return str(name).strip("_")
+
+
+def is_in_place(func: Any) -> bool:
+    """Whether the function overwrites its first argument (``relu_``, ``+=``)."""
+    name = getattr(func, "__name__", "")
+    if name.startswith("__"):
+        return name.startswith("__i") and name not in ("__invert__", "__index__", "__int__")
+    return bool(name.endswith("_"))
+
+
+def kind_of(name: str) -> OperationKind:
+    """The kind of an operation by its function's plain name; ``other`` if it is not known."""
+    if name in _ACTIVATIONS:
+        return "activation"
+    if name in _KINDS:
+        return _KINDS[name]
+    if "pool" in name:
+        return "pool"
+    return "other"
+
+
+def activation_of(
+    name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> ActivationRef | None:
+    """Which activation a call computes, with its parameter; None if it is none."""
+    if name in ("clamp", "clamp_min"):
+        low = keywords.get("min", args[1] if len(args) > 1 else None)
+        high = keywords.get("max", args[2] if len(args) > 2 else None)
+        return ActivationRef(name="relu") if low == 0 and high is None else None
+    known = _ACTIVATIONS.get(name)
+    if known is None:
+        return None
+    if known == "gelu" and keywords.get("approximate", "none") == "tanh":
+        return ActivationRef(name="gelu_tanh")
+    parameter: Any = None
+    if known == "leaky_relu":
+        parameter = keywords.get("negative_slope", args[1] if len(args) > 1 else _LEAKY_DEFAULT)
+    elif known in ("elu", "celu"):
+        parameter = keywords.get("alpha", args[1] if len(args) > 1 else 1.0)
+    return ActivationRef(name=known, parameter=None if parameter is None else float(parameter))

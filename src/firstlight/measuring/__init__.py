@@ -1,0 +1,1 @@
+"""What was observed, as statistics with standard errors; no thresholds and no words."""

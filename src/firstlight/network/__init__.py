@@ -1,0 +1,1 @@
+"""Questions about a model as plain data: what feeds a weight, its chains and branches."""

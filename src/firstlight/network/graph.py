@@ -1,0 +1,223 @@
+"""What feeds a weight, what follows it, which weights are heads, chains and ends of branches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+from firstlight.records.network import ActivationRef, Network, Operation
+
+_PASSING = frozenset({"shape", "dropout", "pool", "other"})
+"""Kinds that hand the signal on with its scale roughly kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """What arrives at a weight.
+
+    Args:
+        origin: the operation that the signal was made by: a weighted one, an addition, a norm, an
+            input … ; None if it could not be followed.
+        activation: the nearest activation on the way, None if the signal comes as it is.
+        normed: whether the origin is a norm.
+    """
+
+    origin: Operation | None
+    activation: ActivationRef | None
+    normed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """Weights in a row with nothing but one activation between each and the next.
+
+    Args:
+        operations: the weighted operations, in order.
+        activation: the one between all of them; None for a linear chain.
+    """
+
+    operations: tuple[Operation, ...]
+    activation: ActivationRef | None
+
+    @property
+    def depth(self) -> int:
+        """Number of activations on the way."""
+        return len(self.operations) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """One residual branch: it leaves the stream, and an addition brings it back.
+
+    Args:
+        addition: where it joins.
+        last_weight: its last weighted operation.
+        last_norm: the norm after that weight, if there is one.
+        normed: whether there is any norm inside the branch.
+    """
+
+    addition: Operation
+    last_weight: Operation
+    last_norm: Operation | None
+    normed: bool
+
+
+class Graph:
+    """A network with its questions answered once.
+
+    Args:
+        network: read by an adapter, with operations.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.operations = network.operations
+
+    @cached_property
+    def consumers(self) -> tuple[tuple[int, ...], ...]:
+        """For each operation, who uses its result."""
+        return self.network.consumers()
+
+    @cached_property
+    def uses(self) -> Counter[str]:
+        """How many operations use each parameter."""
+        return Counter(name for op in self.operations for name in op.parameters)
+
+    @cached_property
+    def _weights_behind(self) -> tuple[bool, ...]:
+        """Whether another weighted operation comes after each operation."""
+        later = [False] * len(self.operations)
+        for operation in reversed(self.operations):
+            later[operation.index] = any(
+                later[user] or self.operations[user].kind in ("weighted", "composite")
+                for user in self.consumers[operation.index]
+            )
+        return tuple(later)
+
+    def is_head(self, operation: Operation) -> bool:
+        """Whether no weighted operation follows."""
+        return operation.kind == "weighted" and not self._weights_behind[operation.index]
+
+    def feed(self, operation: Operation) -> Feed:
+        """What arrives at a weighted operation, walking back from its data."""
+        activation: ActivationRef | None = None
+        current = operation
+        while current.inputs:
+            current = self.operations[current.inputs[0]]
+            if current.kind == "activation":
+                activation = activation or current.activation
+            elif current.kind not in _PASSING:
+                normed = current.kind == "norm"
+                return Feed(origin=current, activation=activation, normed=normed)
+        return Feed(origin=None, activation=activation, normed=False)
+
+    def follower(self, operation: Operation) -> Operation | None:
+        """The activation or norm that a weighted operation's result goes into, if only there."""
+        current = operation
+        while len(users := self.consumers[current.index]) == 1:
+            current = self.operations[users[0]]
+            if current.kind in ("activation", "norm"):
+                return current
+            if current.kind not in _PASSING:
+                return None
+        return None
+
+    def activation_after(self, operation: Operation) -> Operation | None:
+        """The activation that follows a weighted operation, past a norm if there is one."""
+        found = self.follower(operation)
+        if found is not None and found.kind == "norm":
+            found = self.follower(found)
+        return found if found is not None and found.kind == "activation" else None
+
+    def _next_in_chain(self, operation: Operation) -> tuple[Operation, Operation | None] | None:
+        """The next weight of a plain chain and the activation before it."""
+        activation: Operation | None = None
+        current = operation
+        while len(users := self.consumers[current.index]) == 1:
+            current = self.operations[users[0]]
+            if current.kind == "weighted":
+                return current, activation
+            if current.kind == "activation" and activation is None:
+                activation = current
+            elif current.kind not in ("shape", "dropout", "pool") or "max" in current.function:
+                return None  # a norm, a branch, or a maximum ends the chain
+        return None
+
+    @cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """Maximal plain chains of at least two weights, each weight used once, one activation."""
+        chains: list[Chain] = []
+        taken: set[int] = set()
+        for start in self.network.weighted():
+            if start.index in taken or not self._used_once(start):
+                continue
+            row = [start]
+            activations: list[ActivationRef | None] = []
+            while (found := self._next_in_chain(row[-1])) is not None:
+                following, activation = found
+                same = not activations or activation_ref(activation) == activations[0]
+                if not same or not self._used_once(following):
+                    break
+                activations.append(activation_ref(activation))
+                row.append(following)
+            taken.update(op.index for op in row)
+            if len(row) > 1:
+                chains.append(Chain(operations=tuple(row), activation=activations[0]))
+        return tuple(chains)
+
+    def _used_once(self, operation: Operation) -> bool:
+        return all(self.uses[name] == 1 for name in operation.parameters)
+
+    @cached_property
+    def branches(self) -> tuple[Branch, ...]:
+        """The residual branches: at an addition, the side with weights that the other lacks."""
+        found = []
+        for addition in self.operations:
+            if addition.kind != "add" or len(addition.inputs) != 2:
+                continue
+            ancestors = [self._ancestors[source] for source in addition.inputs]
+            common = ancestors[0] & ancestors[1]
+            if not any(self.operations[i].kind != "other" for i in common):
+                continue
+            sides = [
+                sorted(i for i in side - common if self.operations[i].kind == "weighted")
+                for side in ancestors
+            ]
+            if not sides[0] and not sides[1]:
+                continue
+            # A projection on the skip has one weight; the branch has more, or comes first in ties.
+            branch = 0 if len(sides[0]) >= len(sides[1]) else 1
+            inside = [self.operations[i] for i in sorted(ancestors[branch] - common)]
+            last = self.operations[sides[branch][-1]]
+            norms = [op for op in inside if op.kind == "norm"]
+            after = [op for op in norms if op.index > last.index]
+            found.append(
+                Branch(
+                    addition=addition,
+                    last_weight=last,
+                    last_norm=after[-1] if after else None,
+                    normed=bool(norms),
+                )
+            )
+        return tuple(found)
+
+    @cached_property
+    def _ancestors(self) -> tuple[frozenset[int], ...]:
+        sets: list[frozenset[int]] = []
+        for operation in self.operations:
+            joined: set[int] = {operation.index}
+            for source in operation.inputs:
+                joined |= sets[source]
+            sets.append(frozenset(joined))
+        return tuple(sets)
+
+    @cached_property
+    def has_norm(self) -> bool:
+        """Whether any normalization runs."""
+        return any(op.kind == "norm" for op in self.operations)
+
+
+def activation_ref(operation: Operation | None) -> ActivationRef | None:
+    """The activation of an operation that may be absent."""
+    return None if operation is None else operation.activation

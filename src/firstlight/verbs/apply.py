@@ -1,0 +1,77 @@
+"""Draw a plan into a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstlight.errors import BadInputError
+from firstlight.laws.addresses import checked_seed
+from firstlight.laws.draw import draw
+from firstlight.records.plan import Achieved, Plan, PlanEntry, Receipt, ReceiptEntry
+from firstlight.verbs.adapters import adapter_for
+
+
+def drawn(entry: PlanEntry, seed: int, namespace: str) -> NDArray[np.float32]:
+    """The values that a plan's entry asks for, in storage order."""
+    if entry.law is None:
+        raise BadInputError(f"{entry.name}: kept by the plan, there is nothing to draw")
+    values = draw(entry.law, entry.layout, name=entry.name, seed=seed, namespace=namespace)
+    if entry.zero_row is not None:
+        values[entry.zero_row] = 0
+    return values
+
+
+def _achieved(values: NDArray[Any]) -> Achieved:
+    wide = values.astype(np.float64)
+    return Achieved(
+        mean=float(wide.mean()),
+        std=float(wide.std()),
+        low=float(wide.min()),
+        high=float(wide.max()),
+        zero_fraction=float((wide == 0).mean()),
+    )
+
+
+def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "") -> Receipt:
+    """Draw every parameter of a plan: each value a pure function of (seed, name, coordinates).
+
+    Args:
+        model: the model that the plan was made for, or one with the same parameters.
+        plan: from `plan`; entries to keep are not written to.
+        seed: integer in [0, 2⁶⁴); None takes the framework's own seed. Either way it stands in the
+            receipt.
+        namespace: give two models with equal names different ones, or they start as clones.
+
+    Returns:
+        A `Receipt`: asked against achieved for each parameter.
+
+    Raises:
+        BadInputError: the plan is for other parameters; nothing has been written then.
+    """
+    adapter = adapter_for(model)
+    present = {p.name: p.layout.shape for p in adapter.inspect(model).parameters}
+    planned = {entry.name: entry.layout.shape for entry in plan}
+    for name in (*planned, *present):
+        if present.get(name) != planned.get(name):
+            raise BadInputError(
+                f"{name}: the plan has shape {planned.get(name, 'none')}, the model"
+                f" {present.get(name, 'none')}; make the plan from this model"
+            )
+    chosen = adapter.initial_seed() if seed is None else checked_seed(seed)
+
+    def arrays() -> Iterator[tuple[str, NDArray[np.float32]]]:
+        for entry in plan:
+            if entry.action == "draw":
+                yield entry.name, drawn(entry, chosen, namespace)
+
+    adapter.write(model, arrays())
+    achieved = {name: _achieved(values) for name, values in adapter.values(model)}
+    entries = tuple(
+        ReceiptEntry(name=e.name, action=e.action, asked=e.law, achieved=achieved[e.name])
+        for e in plan
+    )
+    return Receipt(entries=entries, seed=chosen, namespace=namespace, plan=plan)

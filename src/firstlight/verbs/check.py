@@ -1,0 +1,56 @@
+"""Is this network healthy at step zero?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from firstlight.records.checkup import Checkup
+from firstlight.verbs.adapters import adapter_for
+from firstlight.verdicts.findings import judge
+
+
+def check(
+    model: Any,
+    batch: Any = None,
+    *,
+    loss: Any = None,
+    target: Any = None,
+    step: Callable[[Any, Any], Any] | None = None,
+) -> Checkup:
+    """Look at a network before training: one forward and one backward pass, and what they tell.
+
+    At every weighted operation and activation the forward second moment E[z²] and the gradient δ
+    that comes back are measured; so are each weight's gradient ∇W, dead, saturated and equal units,
+    and the loss against that of an undecided model. The model is left bit for bit as it was.
+
+    Args:
+        model: a torch.nn.Module with values, on any device.
+        batch: what the model is called with: a mapping → ``model(**batch)``, a tuple or list →
+            ``model(*batch)``, anything else → ``model(batch)``. 64 samples or more make good
+            statistics. Without it a synthetic normal batch is tried.
+        loss: ``"cross_entropy"``, ``"mse"``, ``"binary_cross_entropy"``, or a callable
+            (output, target) → scalar. The output's ``.loss`` is used where there is one.
+        target: for the loss. A loss that fits is inferred if only a target is given.
+        step: (model, batch) → scalar loss, for everything else.
+
+    Returns:
+        A `Checkup`: ``.healthy``, ``.findings``, ``.layers``, ``.assert_healthy()``, ``.save()``.
+
+    Raises:
+        BadInputError: the batch, target or model cannot be used; one line says why.
+        ModelRaisedError: the model raised on this batch.
+
+    Example:
+        >>> import torch, firstlight as fl
+        >>> from torch import nn
+        >>> _ = torch.manual_seed(0)
+        >>> model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 3))
+        >>> _ = nn.init.constant_(model[0].weight, 0.01)
+        >>> checkup = fl.check(model, torch.randn(128, 20), target=torch.randint(3, (128,)))
+        >>> checkup.findings[0].kind, checkup.findings[0].where
+        ('symmetric-units', ('0',))
+    """
+    adapter = adapter_for(model)
+    observation = adapter.observe(model, batch, loss=loss, target=target, step=step)
+    return Checkup(observation=observation, findings=judge(observation))

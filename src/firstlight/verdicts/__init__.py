@@ -1,0 +1,1 @@
+"""Limits, and pure functions from measurements to findings."""

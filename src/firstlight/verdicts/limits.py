@@ -1,0 +1,53 @@
+"""Every limit of the checkup: one named constant, with where it comes from.
+
+Ratios are of root mean squares, end to end over the depth. They were set on networks that train
+(He-initialised ReLU to 50 layers, Glorot tanh to 50 layers, whose forward ratio is 0.10) and on
+ones that do not; `benchmarks/limits.py` prints both groups against them.
+"""
+
+from __future__ import annotations
+
+PROFILE_ERROR = 100.0
+"""Forward or backward RMS may change by this factor over the depth before it is an error.
+
+Healthy Glorot tanh over 50 layers: 10. PyTorch's default in 20 ReLU layers: 10⁷.
+"""
+
+PROFILE_WARNING = 20.0
+"""The same, for a warning."""
+
+COLLAPSE_ERROR = 1e-4
+"""Share of the second moment that still differs between samples at the last hidden layer, over that
+at the first: below this the network's answer hardly depends on its input.
+
+ReLU at He's gain keeps about 9π²/(2·l²): 0.05 at 30 layers, 4e-4 at 300.
+"""
+
+DEAD_ERROR = 0.75
+"""Share of a layer's units that are zero on every sample.
+
+Up to one half is no evidence: identical inputs alone switch off half the units of a healthy layer.
+"""
+
+DEAD_WARNING = 0.55
+"""The same, for a warning."""
+
+DEAD_SAMPLES = 64
+"""Smallest batch on which units are called dead; a healthy ReLU unit is zero on all of B
+independent samples with probability 2⁻ᴮ."""
+
+SATURATED_ERROR = 0.5
+"""Share of elements on the flat ends of a bounded activation (DeepDiagnosis, ICSE 2022)."""
+
+SATURATED_WARNING = 0.3
+"""The same, for a warning."""
+
+LOSS_ERROR = 3.0
+"""Loss at the start over that of an undecided model: logits of standard deviation σ cost σ²/2, and
+a healthy He head reaches 1.3 times ln 10."""
+
+LOSS_WARNING = 2.0
+"""The same, for a warning (torchtest2's limit)."""
+
+TWINS_ERROR = 0.5
+"""Share of a layer's units that equal another one; fewer are a warning."""

@@ -1,0 +1,151 @@
+"""Findings on the way through the depth: vanishing, exploding, collapsing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from firstlight.records.checkup import Estimate, Finding, Reading, Severity
+from firstlight.verdicts import limits
+from firstlight.verdicts.view import View, rms_ratio
+
+_INITIALIZE = "firstlight.initialize(model, batch)"
+
+
+def _severity(factor: float) -> Severity | None:
+    if factor > limits.PROFILE_ERROR:
+        return "error"
+    return "warning" if factor > limits.PROFILE_WARNING else None
+
+
+def _cause(view: View, *, backward: bool) -> str:
+    scale = view.scale
+    if scale is None:
+        return "the scale of the weights does not fit the depth"
+    factor = scale.backward if backward else scale.forward
+    what = "‖δ‖²" if backward else "the second moment"
+    fit = 1 / (factor / scale.sigma_w2)
+    return (
+        f"hidden weights have σ_w² = variance × fan_in = {scale.sigma_w2:.3g}; behind"
+        f" {scale.activation} each layer multiplies {what} by {factor:.3g}, and σ_w² = {fit:.3g}"
+        " would keep it"
+    )
+
+
+def _ratio_words(ratio: float) -> str:
+    return "0" if ratio == 0 else f"{ratio:.1e}" if not 0.01 <= ratio <= 100 else f"{ratio:.2g}"
+
+
+def _relative_error(*estimates: Estimate) -> float | None:
+    """Relative standard error of the root of a ratio of two means."""
+    total = 0.0
+    for estimate in estimates:
+        if estimate.standard_error is None or estimate.value == 0:
+            return None
+        total += (estimate.standard_error / estimate.value) ** 2
+    return math.sqrt(total) / 2
+
+
+def _with_error(ratio: float, *estimates: Estimate) -> str:
+    error = _relative_error(*estimates)
+    words = _ratio_words(ratio)
+    return words if error is None or ratio == 0 else f"{words} (±{error:.0%})"
+
+
+def forward(view: View) -> Iterator[Finding]:
+    """forward-vanishing and forward-exploding: RMS of the signal against the first layer's."""
+    rows = [r for r in view.profile if r.second_moment and not r.non_finite]
+    if len(rows) < 2:
+        return
+    first = _moment(rows[0])
+    ratios = [rms_ratio(_moment(row).value, first.value) for row in rows]
+    for kind, worst in (
+        ("forward-vanishing", min(range(len(rows)), key=ratios.__getitem__)),
+        ("forward-exploding", max(range(len(rows)), key=ratios.__getitem__)),
+    ):
+        ratio = ratios[worst]
+        vanishing = kind == "forward-vanishing"
+        factor = (1 / ratio if ratio else math.inf) if vanishing else ratio
+        severity = _severity(factor)
+        if severity is None:
+            continue
+        yield Finding(
+            kind=kind,
+            severity=severity,
+            where=(rows[worst].name, rows[0].name),
+            evidence=(
+                f"RMS of the signal at `{rows[worst].name}` is"
+                f" {_with_error(ratio, _moment(rows[worst]), first)} times that at"
+                f" `{rows[0].name}`; healthy within 1/{limits.PROFILE_ERROR:g} and"
+                f" {limits.PROFILE_ERROR:g}"
+            ),
+            cause=_cause(view, backward=False),
+            cure=_INITIALIZE,
+        )
+
+
+def backward(view: View) -> Iterator[Finding]:
+    """backward-vanishing and backward-exploding: ‖δ‖ per sample, first against last."""
+    rows = [
+        r for r in view.profile if r.delta_square_per_sample is not None and not r.non_finite_delta
+    ]
+    if len(rows) < 2:
+        return
+    first, last = _delta(rows[0]), _delta(rows[-1])
+    ratio = rms_ratio(first.value, last.value)
+    vanishing = ratio < 1
+    severity = _severity(1 / ratio if 0 < ratio < 1 else (math.inf if ratio == 0 else ratio))
+    if severity is None:
+        return
+    yield Finding(
+        kind="backward-vanishing" if vanishing else "backward-exploding",
+        severity=severity,
+        where=(rows[0].name, rows[-1].name),
+        evidence=(
+            f"‖δ‖ at `{rows[0].name}` is {_with_error(ratio, first, last)} times that at"
+            f" `{rows[-1].name}`; healthy within 1/{limits.PROFILE_ERROR:g} and"
+            f" {limits.PROFILE_ERROR:g}"
+        ),
+        cause=_cause(view, backward=True),
+        cure=_INITIALIZE,
+    )
+
+
+def collapse(view: View) -> Iterator[Finding]:
+    """collapsed-samples: what differs between samples is lost on the way."""
+    rows = [
+        r
+        for r in view.profile
+        if r.sample_spread is not None and r.second_moment is not None and r.second_moment.value > 0
+    ]
+    if len(rows) < 2:
+        return
+    first, last = (_spread_share(row) for row in (rows[0], rows[-1]))
+    if first == 0 or not last / first < limits.COLLAPSE_ERROR:
+        return
+    yield Finding(
+        kind="collapsed-samples",
+        severity="error",
+        where=(rows[-1].name,),
+        evidence=(
+            f"of the signal's second moment, {first:.1%} differs between samples at"
+            f" `{rows[0].name}` and {last:.1e} of it at `{rows[-1].name}`"
+        ),
+        cause=(
+            "every layer brings different inputs closer together (biases and means take over), so"
+            " that the network gives one answer to all of them"
+        ),
+        cure=_INITIALIZE,
+    )
+
+
+def _moment(reading: Reading) -> Estimate:
+    return reading.second_moment or Estimate(value=0.0)
+
+
+def _delta(reading: Reading) -> Estimate:
+    return reading.delta_square_per_sample or Estimate(value=0.0)
+
+
+def _spread_share(reading: Reading) -> float:
+    return (reading.sample_spread or 0.0) / _moment(reading).value

@@ -1,0 +1,122 @@
+"""Findings on units: equal, dead, saturated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from firstlight.records.checkup import Finding, Reading
+from firstlight.records.network import Operation
+from firstlight.verdicts import limits
+from firstlight.verdicts.view import View, named
+
+
+def _unit_reading(view: View, operation: Operation) -> Reading | None:
+    """Where a layer's units are compared: at its activation, or at itself if it has none."""
+    return view.reading(view.graph.activation_after(operation) or operation)
+
+
+def symmetric(view: View) -> Iterator[Finding]:
+    """symmetric-units: units that equal others in value and in gradient stay equal for ever."""
+    layers = []
+    for operation in view.observation.network.weighted():
+        reading = _unit_reading(view, operation)
+        if reading is not None and reading.twin_units and operation.units > 1:
+            layers.append((operation, reading, reading.twin_units))
+    if not layers:
+        return
+    operation, reading, twins = max(layers, key=lambda row: row[2] / row[0].units)
+    units = operation.units
+    weight = view.weight_of(operation)
+    first, second = reading.twin_example or (0, 1)
+    if weight is not None and weight.constant:
+        value = "zero" if weight.value_rms == 0 else "constant"
+        cause = f"{value} weights: the {units} units of `{operation.name}` are identical"
+    else:
+        cause = f"units {first} and {second} of `{operation.name}` have the same weights in and out"
+    yield Finding(
+        kind="symmetric-units",
+        severity="error" if twins / units >= limits.TWINS_ERROR else "warning",
+        where=tuple(op.name for op, _, _ in layers),
+        evidence=(
+            f"{twins} of {units} units of `{operation.name}` equal another unit in value and in"
+            f" gradient on all {view.observation.samples} samples"
+            + (f"; so in {len(layers)} layers" if len(layers) > 1 else "")
+        ),
+        cause=f"{cause}; equal gradients keep them equal through all of training",
+        cure="firstlight.initialize(model, batch)  # random weights break the symmetry",
+    )
+
+
+def dead(view: View) -> Iterator[Finding]:
+    """dead-units: zero on every sample, so that no gradient passes through them."""
+    if view.observation.samples < limits.DEAD_SAMPLES:
+        return
+    rows = [r for r in view.observation.readings if (r.dead_fraction or 0) >= limits.DEAD_WARNING]
+    if not rows:
+        return
+    worst = max(rows, key=lambda row: row.dead_fraction or 0)
+    share = worst.dead_fraction or 0.0
+    weighted = _producer(view, worst)
+    bias = _mean_words(view, weighted)
+    yield Finding(
+        kind="dead-units",
+        severity="error" if share >= limits.DEAD_ERROR else "warning",
+        where=tuple(row.name for row in rows),
+        evidence=(
+            f"{share:.0%} of the units after `{worst.name}` are zero on all"
+            f" {view.observation.samples} samples (limit {limits.DEAD_ERROR:.0%})"
+            + (f"; {len(rows)} layers are above the limit" if len(rows) > 1 else "")
+        ),
+        cause=f"their pre-activations are zero or negative for every input{bias}",
+        cure="firstlight.initialize(model, batch)  # zero biases, centred weights",
+    )
+
+
+def _producer(view: View, reading: Reading) -> Operation | None:
+    operation = view.observation.network.operations[reading.operation]
+    while operation.inputs and operation.kind != "weighted":
+        operation = view.observation.network.operations[operation.inputs[0]]
+    return operation if operation.kind == "weighted" else None
+
+
+def _mean_words(view: View, operation: Operation | None) -> str:
+    reading = view.reading(operation)
+    if operation is None or reading is None or reading.mean is None or not reading.second_moment:
+        return ""
+    spread = max(reading.second_moment.value - reading.mean**2, 0.0) ** 0.5
+    return f": mean {reading.mean:.3g} with standard deviation {spread:.3g} at `{operation.name}`"
+
+
+def saturated(view: View) -> Iterator[Finding]:
+    """saturated-units: on the flat ends of a bounded activation, where φ′ is nearly zero."""
+    rows = [
+        r
+        for r in view.observation.readings
+        if (r.saturated_fraction or 0) >= limits.SATURATED_WARNING and _is_hidden(view, r)
+    ]
+    if not rows:
+        return
+    worst = max(rows, key=lambda row: row.saturated_fraction or 0)
+    share = worst.saturated_fraction or 0.0
+    producer = _producer(view, worst)
+    before = view.reading(producer)
+    rms = before.second_moment.value**0.5 if before and before.second_moment else None
+    large = f"pre-activations of RMS {rms:.3g}" if rms is not None else "large pre-activations"
+    yield Finding(
+        kind="saturated-units",
+        severity="error" if share >= limits.SATURATED_ERROR else "warning",
+        where=tuple(row.name for row in rows),
+        evidence=(
+            f"{share:.0%} of the values after `{worst.name}` lie on the flat ends"
+            f" (limit {limits.SATURATED_ERROR:.0%})"
+            + (f"; so in {named([row.name for row in rows])}" if len(rows) > 1 else "")
+        ),
+        cause=f"{large}: the weights before it are too large",
+        cure="firstlight.initialize(model, batch)",
+    )
+
+
+def _is_hidden(view: View, reading: Reading) -> bool:
+    """An output squashed on purpose is no fault of a hidden layer."""
+    producer = _producer(view, reading)
+    return producer is not None and not view.graph.is_head(producer)
