@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from firstlight.errors import BadInputError
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.observing import check_model, observe
 from firstlight.frameworks.torch.synthetic import synthetic_batch
+from firstlight.frameworks.torch.training import Recipe, as_data, train
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Network
+from firstlight.records.race import Run
 
 
 class TorchAdapter:
@@ -63,6 +65,39 @@ class TorchAdapter:
     def initial_seed(self) -> int:
         """Torch's own seed: `torch.initial_seed`."""
         return torch.initial_seed()
+
+    def build(self, factory: Callable[[], nn.Module], seed: int) -> nn.Module:
+        """A model from its factory under `torch.manual_seed`; the random state is put back."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return factory()
+
+    def train(
+        self,
+        models: Sequence[nn.Module],
+        data: Sequence[Any],
+        *,
+        loss: Any,
+        learning_rates: Sequence[float],
+        seeds: Sequence[int],
+        steps: int,
+        batch_size: int,
+        momentum: float,
+        clip_norm: float | None,
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[Run, ...]:
+        """Train a copy of each model by SGD; see `firstlight.frameworks.torch.training.train`."""
+        recipe = Recipe(
+            loss=loss, steps=steps, batch_size=batch_size, momentum=momentum, clip_norm=clip_norm
+        )
+        return train(
+            models,
+            as_data(data),
+            recipe,
+            learning_rates=learning_rates,
+            seeds=seeds,
+            progress=progress,
+        )
 
     def save_weights(self, model: nn.Module, path: str) -> None:
         """Parameters and buffers as safetensors; tied tensors are stored once."""

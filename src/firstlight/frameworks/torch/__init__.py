@@ -1,0 +1,1 @@
+"""PyTorch: reading, observing, writing and training its models."""

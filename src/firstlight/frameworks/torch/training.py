@@ -1,0 +1,187 @@
+"""Short trainings of small models, each on its own seed, rate and start.
+
+Each run uses one thread: at the sizes that are raced, threads inside an operation cost more than
+they give.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from firstlight.errors import BadInputError
+from firstlight.frameworks.torch.batches import resolve_loss
+from firstlight.records.race import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is trained on and what is held out, as tensors."""
+
+    inputs: Tensor
+    targets: Tensor
+    held_out_inputs: Tensor
+    held_out_targets: Tensor
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the targets are class indices."""
+        return not self.targets.is_floating_point()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How all models of a race are trained.
+
+    Args:
+        loss: name or callable (output, target).
+        steps: optimizer steps, at least 1.
+        batch_size: samples per step.
+        momentum: of SGD.
+        clip_norm: largest norm of the whole gradient; None leaves it.
+    """
+
+    loss: Any
+    steps: int
+    batch_size: int
+    momentum: float = 0.9
+    clip_norm: float | None = 1.0
+
+
+def as_data(data: Sequence[Any]) -> Data:
+    """(inputs, targets, held-out inputs, held-out targets) from arrays or tensors."""
+    try:
+        parts = [torch.as_tensor(part) for part in data]
+        inputs, targets, held_out_inputs, held_out_targets = parts
+    except (TypeError, ValueError) as error:
+        raise BadInputError(
+            "data: expected four arrays (inputs, targets, held-out inputs, held-out targets);"
+            f" {error}"
+        ) from error
+    for x, y, what in (
+        (inputs, targets, "training"),
+        (held_out_inputs, held_out_targets, "held-out"),
+    ):
+        if len(x) == 0 or len(x) != len(y):
+            raise BadInputError(
+                f"data: {what} part has {len(x)} inputs and {len(y)} targets; both must be equal"
+                " and above 0"
+            )
+        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+            raise BadInputError(
+                f"data: {what} inputs hold NaN or infinite values; clean them first"
+            )
+    return Data(
+        inputs=inputs,
+        targets=targets,
+        held_out_inputs=held_out_inputs,
+        held_out_targets=held_out_targets,
+    )
+
+
+def _orders(data: Data, recipe: Recipe, seed: int) -> Iterator[Tensor]:
+    """The batches' indices of one seed: shuffled epochs, cut into steps."""
+    generator = torch.Generator().manual_seed(seed)
+    size = min(recipe.batch_size, len(data.inputs))
+    pool = torch.empty(0, dtype=torch.long)
+    for _ in range(recipe.steps):
+        if len(pool) < size:
+            pool = torch.randperm(len(data.inputs), generator=generator)
+        yield pool[:size]
+        pool = pool[size:]
+
+
+def _loss_function(recipe: Recipe, data: Data) -> Callable[[Any, Any], Tensor]:
+    chosen = resolve_loss(recipe.loss)
+    return chosen or resolve_loss("cross_entropy" if data.classifies else "mse")  # type: ignore[return-value]
+
+
+def _score(output: Tensor, data: Data, loss: Callable[[Any, Any], Tensor]) -> float:
+    if data.classifies:
+        return float((output.argmax(dim=1) == data.held_out_targets).double().mean())
+    return float(loss(output, data.held_out_targets))
+
+
+def _run(seed: int, rate: float, losses: Sequence[float], score: float) -> Run:
+    diverged = not all(math.isfinite(loss) for loss in losses)
+    return Run(seed=seed, learning_rate=rate, losses=tuple(losses), score=score, diverged=diverged)
+
+
+def train(
+    models: Sequence[nn.Module],
+    data: Data,
+    recipe: Recipe,
+    *,
+    learning_rates: Sequence[float],
+    seeds: Sequence[int],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Run, ...]:
+    """Train copies of ``models``, one for each (seed, learning rate), and score them.
+
+    SGD with momentum, the same for all: the gradient's norm is clipped, v ← μv + g, w ← w − ηv.
+
+    Args:
+        models: n of the same architecture; they are left as they are.
+        data: see `as_data`.
+        recipe: how.
+        learning_rates: n rates.
+        seeds: n seeds of the order of the data.
+        progress: called with the number of steps done since the last call, over all models.
+
+    Returns:
+        n runs, in order. A run whose loss is not finite has diverged; its score is that of the
+        model it ended as.
+    """
+    if recipe.steps < 1:
+        raise BadInputError(f"steps: must be at least 1, got {recipe.steps}")
+    report = progress or (lambda _: None)
+    with _one_thread():
+        return tuple(
+            _train_one(model, data, recipe, rate, seed, report)
+            for model, rate, seed in zip(models, learning_rates, seeds, strict=True)
+        )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train_one(
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    rate: float,
+    seed: int,
+    progress: Callable[[int], None],
+) -> Run:
+    model = copy.deepcopy(model).train()
+    loss_function = _loss_function(recipe, data)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=recipe.momentum)
+    losses: list[float] = []
+    for indices in _orders(data, recipe, seed):
+        loss = loss_function(model(data.inputs[indices]), data.targets[indices])
+        losses.append(float(loss.detach()))
+        progress(1)
+        if not math.isfinite(losses[-1]):
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        if recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        optimizer.step()
+    with torch.no_grad():
+        score = _score(model.eval()(data.held_out_inputs), data, loss_function)
+    return _run(seed, rate, losses, score)

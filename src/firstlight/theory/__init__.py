@@ -1,0 +1,1 @@
+"""The mathematics of signal propagation: activations, gains, mean field, odd parts, fans."""
