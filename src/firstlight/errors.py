@@ -1,4 +1,4 @@
-"""The exceptions: each message is one line that says where, what came, what is allowed, what next."""
+"""The exceptions; each message is one line: where, what came, what is allowed, what next."""
 
 from __future__ import annotations
 

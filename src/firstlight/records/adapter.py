@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +42,10 @@ class Adapter(Protocol):
         """Write float32 values into named parameters, rounding once to their own type."""
         ...
 
+    def build(self, factory: Callable[[], Any], seed: int) -> Any:
+        """A model from its factory under the framework's own seed, which is put back after."""
+        ...
+
     def initial_seed(self) -> int:
         """The framework's own seed."""
         ...
@@ -53,7 +57,7 @@ class Adapter(Protocol):
     def train(
         self,
         models: Sequence[Any],
-        data: Mapping[str, Any],
+        data: Sequence[Any],
         *,
         loss: Any,
         learning_rates: Sequence[float],
@@ -64,5 +68,5 @@ class Adapter(Protocol):
         clip_norm: float | None,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Run, ...]:
-        """Train each model on the same data, each in the order that its seed gives."""
+        """Train a copy of each model on (inputs, targets, held-out inputs, held-out targets)."""
         ...

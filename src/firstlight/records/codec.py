@@ -80,7 +80,7 @@ def from_json(text: str, where: str = "JSON") -> Any:
         raise BadInputError(f"{where}: not JSON ({error}); expected a saved record") from error
     if not isinstance(document, dict) or "firstlight" not in document:
         raise BadInputError(
-            f"{where}: JSON, but not a saved Firstlight record; save one with .save()"
+            f"{where}: JSON, but no Firstlight record; save one with .save()"
         )
     if document["firstlight"] > FORMAT:
         raise BadInputError(

@@ -1,0 +1,1 @@
+"""Paired short trainings: how starts are compared fairly, and what the scores say."""
