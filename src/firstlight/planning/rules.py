@@ -73,11 +73,11 @@ def norms_and_biases(parameter: Parameter, context: Context) -> PlanEntry | None
         if ends_branch and reading.constant and reading.value_rms == 0:
             reason = "the last norm of a residual branch, zero by the model's own custom"
             return _draw(parameter, _ZEROS, "zero-γ", reason, "Goyal et al. 2017")
-        return _draw(parameter, _ONES, "norm", "norm scale: one", "Ioffe & Szegedy 2015")
+        return _draw(parameter, _ONES, "norm", "scale one: the normalized signal goes on unchanged", "Ioffe & Szegedy 2015")
     if parameter.kind == "norm-shift":
-        return _draw(parameter, _ZEROS, "norm", "norm shift: zero", "Ioffe & Szegedy 2015")
+        return _draw(parameter, _ZEROS, "norm", "shift zero: the normalized signal goes on unchanged", "Ioffe & Szegedy 2015")
     if parameter.kind == "bias":
-        return _draw(parameter, _ZEROS, "bias", "bias: zero", "Glorot & Bengio 2010")
+        return _draw(parameter, _ZEROS, "bias", "zero: the weights alone carry the signal", "Glorot & Bengio 2010")
     return None
 
 
@@ -178,7 +178,7 @@ def head(parameter: Parameter, context: Context) -> PlanEntry | None:
         return None
     square, fed = _incoming(operation, context)
     std = HEAD_LOGITS_STD / math.sqrt(parameter.fans.forward * square)
-    reason = f"head: logits of std {HEAD_LOGITS_STD:g}, loss within 5 % of undecided; {fed}"
+    reason = f"logits of std {HEAD_LOGITS_STD:g}, loss within 5 % of undecided; {fed}"
     return _draw(
         parameter,
         Normal(std=std),
@@ -194,7 +194,7 @@ def recurrent(parameter: Parameter, context: Context) -> PlanEntry | None:
     del context
     if parameter.kind != "recurrent":
         return None
-    reason = "recurrent: an isometry for each gate keeps the state's length"
+    reason = "an isometry for each gate keeps the state's length"
     return _draw(parameter, Orthogonal(), "recurrent", reason, "Saxe et al. 2014")
 
 
@@ -207,7 +207,7 @@ def embedding(parameter: Parameter, context: Context) -> PlanEntry | None:
         width = parameter.layout.out
         reason = f"tied to the head: 1/√d, d = {width}, keeps logits at unit scale"
         return _draw(parameter, Normal(std=1 / math.sqrt(width)), "embedding", reason, _LECUN)
-    reason = "embedding: one term per output, unit second moment"
+    reason = "one term per output: unit second moment"
     return _draw(parameter, Normal(std=1.0), "embedding", reason, _LECUN)
 
 

@@ -84,8 +84,8 @@ def from_json(text: str, where: str = "JSON") -> Any:
         )
     if document["firstlight"] > FORMAT:
         raise BadInputError(
-            f"{where}: written in format {document['firstlight']}, this version reads up to {FORMAT};"
-            " update firstlight"
+            f"{where}: written in format {document['firstlight']}, this version reads up to"
+            f" {FORMAT}; update firstlight"
         )
     try:
         return decode(document["content"])

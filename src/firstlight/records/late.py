@@ -35,7 +35,7 @@ class Shown:
         return str(call("html", self))
 
     def save(self, path: Any) -> None:
-        """Write the record to ``path``; its suffix (``.html``, ``.json``, ``.txt``) chooses the form.
+        """Write the record to ``path``; its suffix (``.html``, ``.json``, ``.txt``) says the form.
 
         The file is written beside its final place and then renamed, so that it is never half there.
         """

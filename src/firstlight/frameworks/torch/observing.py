@@ -152,12 +152,12 @@ def observe(
     device = check_model(model)
     named = named_tensors(model)
     loss_function = batches.resolve_loss(loss)
-    batches.check_batch(batch)
     if loss_function is not None and target is None and step is None:
         raise BadInputError(
             "target: missing; a loss needs one (or pass step=lambda model, batch: …)"
         )
     batch, target = batches.placed(batch, device), batches.placed(target, device)
+    batches.check_batch(batch)
     samples = next((int(t.shape[0]) for t in tensors_in(batch) if t.dim() > 0), 1)
 
     def scalar_of(module: nn.Module) -> _Scalar:

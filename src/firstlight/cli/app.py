@@ -1,0 +1,250 @@
+"""The commands. Each calls one verb, prints its record, and returns the exit status.
+
+0: healthy, or done. 1: findings of severity error. 2: wrong use, one line on stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+import firstlight as fl
+from firstlight.cli.sources import batch_of, model_factory
+from firstlight.errors import BadInputError, FirstlightError
+from firstlight.records.codec import from_json, to_json
+from firstlight.reporting.files import atomic_path, save
+from firstlight.reporting.text import print_record
+from firstlight.verbs.adapters import adapter_for
+
+app = App(
+    name="firstlight",
+    help="Gives neural networks a healthy start. A model is named as file.py:factory or"
+    " package.module:factory; naming it runs its code.",
+    version=fl.__version__,
+    result_action="return_value",
+)
+
+Input = Annotated[
+    str | None,
+    Parameter(
+        help="8x3x32x32 (normal numbers), 8x16:1000 (integers below 1000), batch.npz (arrays x and"
+        " y, or one per keyword), or a factory beside the model's. Without it, a synthetic batch."
+    ),
+]
+Target = Annotated[str | None, Parameter(help="A factory beside the model's, for the target.")]
+Loss = Annotated[str | None, Parameter(help="cross_entropy, mse or binary_cross_entropy.")]
+Seed = Annotated[int | None, Parameter(help="Seeds the model's own start, and what is drawn.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of text.")]
+Html = Annotated[Path | None, Parameter(help="Also write a page that needs no network.")]
+Quiet = Annotated[bool, Parameter(negative="", help="Print nothing but errors.")]
+Technique = Annotated[str | None, Parameter(help="One technique for all weights; see techniques.")]
+Keep = Annotated[
+    tuple[str, ...], Parameter(negative="", help="Patterns of parameters that stay as they are.")
+]
+
+_errors = Console(stderr=True)
+
+
+@contextmanager
+def _busy(what: str, quiet: bool) -> Iterator[None]:
+    """A spinner on stderr while something runs, in a terminal only."""
+    if quiet or not _errors.is_terminal:
+        yield
+    else:
+        with _errors.status(what):
+            yield
+
+
+def _built(model: str, seed: int | None) -> Any:
+    factory = model_factory(model)
+    built = factory()
+    return built if seed is None else adapter_for(built).build(factory, seed)
+
+
+def _give(record: Any, *, as_json: bool, html: Path | None, quiet: bool) -> None:
+    if html is not None:
+        save(record, html if html.suffix == ".html" else html.with_suffix(".html"))
+    if quiet:
+        return
+    if as_json:
+        sys.stdout.write(to_json(record) + "\n")
+    else:
+        print_record(record)
+
+
+@app.command
+def check(
+    model: str,
+    /,
+    *,
+    input: Input = None,  # noqa: A002 - the option is called --input
+    target: Target = None,
+    loss: Loss = None,
+    seed: Seed = None,
+    json: AsJson = False,
+    html: Html = None,
+    quiet: Quiet = False,
+) -> int:
+    """Is this network healthy at step zero? Exit status 1 if not."""
+    batch, wanted = batch_of(input, model, target)
+    with _busy("looking at the network", quiet):
+        checkup = fl.check(_built(model, seed), batch, loss=loss, target=wanted)
+    _give(checkup, as_json=json, html=html, quiet=quiet)
+    return 0 if checkup.healthy else 1
+
+
+@app.command
+def audit(
+    model: str,
+    /,
+    *,
+    seed: Seed = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Which initialization is in these weights now?"""
+    with _busy("naming the laws", quiet):
+        record = fl.audit(_built(model, seed))
+    _give(record, as_json=json, html=None, quiet=quiet)
+    return 0
+
+
+@app.command
+def plan(
+    model: str,
+    /,
+    *,
+    input: Input = None,  # noqa: A002 - the option is called --input
+    target: Target = None,
+    loss: Loss = None,
+    technique: Technique = None,
+    keep: Keep = (),
+    out: Annotated[Path | None, Parameter(help="Write the plan as JSON, for init --plan.")] = None,
+    seed: Seed = None,
+    json: AsJson = False,
+    html: Html = None,
+    quiet: Quiet = False,
+) -> int:
+    """Which initialization should this model have, and why?"""
+    batch, wanted = batch_of(input, model, target)
+    with _busy("planning", quiet):
+        record = fl.plan(
+            _built(model, seed), batch, loss=loss, target=wanted, technique=technique, keep=keep
+        )
+    if out is not None:
+        save(record, out)
+    _give(record, as_json=json, html=html, quiet=quiet)
+    return 0
+
+
+@app.command
+def init(
+    model: str,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The safetensors file to write.")],
+    input: Input = None,  # noqa: A002 - the option is called --input
+    target: Target = None,
+    loss: Loss = None,
+    technique: Technique = None,
+    keep: Keep = (),
+    plan: Annotated[Path | None, Parameter(help="Draw this plan (JSON) instead.")] = None,
+    seed: Seed = None,
+    namespace: Annotated[str, Parameter(help="Keeps models with equal names apart.")] = "",
+    json: AsJson = False,
+    html: Html = None,
+    quiet: Quiet = False,
+) -> int:
+    """Draw the right start and write it as safetensors. Exit status 1 if it is not healthy."""
+    if out.suffix != ".safetensors":
+        raise BadInputError(f"out: expected a .safetensors file, got '{out}'")
+    batch, wanted = batch_of(input, model, target)
+    built = _built(model, seed)
+    with _busy("initializing", quiet):
+        if plan is None:
+            receipt = fl.initialize(
+                built,
+                batch,
+                loss=loss,
+                target=wanted,
+                technique=technique,
+                keep=keep,
+                seed=seed,
+                namespace=namespace,
+            )
+        else:
+            receipt = _plan_from(plan).apply(built, seed=seed, namespace=namespace)
+        with atomic_path(out) as temporary:
+            adapter_for(built).save_weights(built, str(temporary))
+    _give(receipt, as_json=json, html=html, quiet=quiet)
+    return 0 if receipt.after is None or receipt.after.healthy else 1
+
+
+def _plan_from(path: Path) -> Any:
+    if not path.is_file():
+        raise BadInputError(f"plan '{path}': no such file; write one with firstlight plan --out")
+    record = from_json(path.read_text(encoding="utf-8"), str(path))
+    if not hasattr(record, "apply"):
+        raise BadInputError(f"plan '{path}': holds a {type(record).__name__}, expected a Plan")
+    return record
+
+
+@app.command
+def techniques(name: str | None = None, /) -> int:
+    """List the techniques, or tell all about one."""
+    from firstlight.reporting.catalogue import print_technique, print_techniques
+
+    if name is None:
+        print_techniques(fl.techniques())
+    else:
+        print_technique(fl.technique(name))
+    return 0
+
+
+@app.command
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Folder for the report.")] = Path("firstlight-demo"),
+    seeds: Annotated[int, Parameter(help="Scored trainings of each start.")] = 5,
+    steps: Annotated[int, Parameter(help="Steps of each training.")] = 300,
+    quiet: Quiet = False,
+) -> int:
+    """A 30-layer ReLU network on real images: from a start at chance to one that learns."""
+    from firstlight.exhibits.first_light import run_demo
+
+    run_demo(out, seeds=seeds, steps=steps, console=Console(quiet=quiet))
+    return 0
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; wrong use prints one line on stderr.
+
+    Args:
+        arguments: without the program's name; those of the process by default.
+    """
+    tokens = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        result = app(tokens, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _refused(f"{' '.join(str(error).split())} (see firstlight --help)")
+    except FirstlightError as error:
+        return _refused(str(error))
+    except BrokenPipeError:
+        # The reader went away (``| head``): nothing is left to say, not even on exit.
+        with suppress(OSError):
+            sys.stdout.close()
+        return 0
+    except KeyboardInterrupt:
+        return _refused("interrupted; nothing was changed", status=130)
+    return result if isinstance(result, int) else 0
+
+
+def _refused(message: str, status: int = 2) -> int:
+    sys.stderr.write(f"firstlight: {message}\n")
+    return status

@@ -1,0 +1,159 @@
+"""Models and batches by name: ``file.py:factory``, ``module:factory``, ``8x3x32x32``, ``x.npz``.
+
+Naming a model runs its code, as importing it would.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from firstlight.errors import BadInputError, near_names
+
+_SHAPE = re.compile(r"\d+(x\d+)*(:\d+)?")
+_SEED = 0
+
+
+def one_line(error: BaseException) -> str:
+    """An error of the user's code as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+
+
+def load_module(name: str) -> ModuleType:
+    """The module of a path ``file.py`` or of a dotted name.
+
+    Raises:
+        BadInputError: there is none, or it raised while it was imported.
+    """
+    try:
+        if not name.endswith(".py"):
+            sys.path.insert(0, str(Path.cwd()))
+            try:
+                return importlib.import_module(name)
+            finally:
+                sys.path.remove(str(Path.cwd()))
+        path = Path(name).resolve()
+        if not path.is_file():
+            raise BadInputError(f"{name}: no such file; expected file.py:factory or module:factory")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise BadInputError(f"{name}: not a Python file; expected file.py:factory")
+        module = importlib.util.module_from_spec(spec)
+        sys.path.insert(0, str(path.parent))
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.remove(str(path.parent))
+        return module
+    except BadInputError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name == name or (error.name and name.startswith(f"{error.name}.")):
+            raise BadInputError(
+                f"{name}: no module of this name from {Path.cwd()}; expected file.py:factory or"
+                " package.module:factory"
+            ) from error
+        raise BadInputError(f"{name}: raised {one_line(error)} while it was imported") from error
+    except (Exception, SystemExit) as error:
+        raise BadInputError(f"{name}: raised {one_line(error)} while it was imported") from error
+
+
+def _member(module: ModuleType, where: str, factory: str) -> Any:
+    names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+    if not hasattr(module, factory):
+        raise BadInputError(f"{where}: has no '{factory}'; {near_names(factory, names)}")
+    return getattr(module, factory)
+
+
+def model_factory(name: str) -> Callable[[], Any]:
+    """A callable that makes the model, or that returns the model which the name holds.
+
+    Args:
+        name: ``file.py:factory`` or ``package.module:factory``.
+
+    Raises:
+        BadInputError: no such file, module or factory. What it returns raises the same if the
+            factory raises.
+    """
+    where, colon, factory = name.rpartition(":")
+    if not colon or not where or not factory:
+        raise BadInputError(
+            f"model '{name}': expected file.py:factory or package.module:factory, for example"
+            " models.py:build"
+        )
+    found = _member(load_module(where), where, factory)
+    return lambda: _called(found, name)
+
+
+def _called(found: Any, name: str) -> Any:
+    if not callable(found) or (not isinstance(found, type) and hasattr(found, "parameters")):
+        return found  # a model, ready made
+    try:
+        return found()
+    except (Exception, SystemExit) as error:
+        raise BadInputError(f"{name}: the factory raised {one_line(error)}") from error
+
+
+def _shaped(text: str) -> Any:
+    shape_text, _, limit = text.partition(":")
+    shape = tuple(int(n) for n in shape_text.split("x"))
+    if 0 in shape or limit == "0":
+        raise BadInputError(f"input '{text}': sizes must be at least 1, as in 8x3x32x32")
+    generator = np.random.default_rng(_SEED)
+    if limit:
+        return generator.integers(0, int(limit), shape)
+    return generator.standard_normal(shape, np.float32)
+
+
+def _from_npz(text: str) -> tuple[Any, Any]:
+    path = Path(text)
+    if not path.is_file():
+        raise BadInputError(f"input '{text}': no such file; expected an .npz with x (and y)")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"input '{text}': not a readable .npz ({error})") from error
+    if set(arrays) in ({"x"}, {"x", "y"}):
+        return arrays["x"], arrays.get("y")
+    return arrays, None
+
+
+def batch_of(text: str | None, model_name: str, target: str | None) -> tuple[Any, Any]:
+    """Batch and target from the command line.
+
+    Args:
+        text: a shape of standard normal numbers (``8x3x32x32``), of integers below a limit
+            (``8x16:1000``), a file ``batch.npz`` (arrays x and y, or one per keyword), or the name
+            of a factory beside the model's; None for a synthetic batch.
+        model_name: where that factory lives.
+        target: the name of a factory for the target, or None.
+
+    Returns:
+        (batch, target), each None if not given.
+    """
+    where = model_name.rpartition(":")[0]
+    wanted = None
+    if target is not None:
+        wanted = _called(_member(load_module(where), where, target), f"{where}:{target}")
+    if text is None:
+        return None, wanted
+    if _SHAPE.fullmatch(text):
+        return _shaped(text), wanted
+    if text.endswith(".npz"):
+        batch, found = _from_npz(text)
+        return batch, found if wanted is None else wanted
+    if not text.isidentifier():
+        raise BadInputError(
+            f"input '{text}': expected a shape (8x3x32x32; 8x16:1000 for integers below 1000), a"
+            " file.npz, or the name of a factory beside the model's"
+        )
+    return _called(_member(load_module(where), where, text), f"{where}:{text}"), wanted

@@ -1,0 +1,1 @@
+"""Experiments on what the field teaches, each run for real."""
