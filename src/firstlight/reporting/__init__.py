@@ -1,0 +1,1 @@
+"""Records to text, HTML and files; knows nothing of frameworks and decides nothing."""

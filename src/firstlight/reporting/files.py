@@ -1,0 +1,125 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from firstlight.errors import BadInputError
+from firstlight.records.codec import from_json, to_json
+from firstlight.reporting.story import Story
+
+SUFFIXES = (".html", ".json", ".txt")
+
+_STORY = {field.name for field in fields(Story)}
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place if the block ends well.
+
+    Whatever goes wrong inside (an exception, Ctrl-C), the temporary file is removed and an older
+    file of that name stays as it was. Links are followed, and an existing file keeps its mode.
+
+    Args:
+        path: the final place; its folder must exist.
+
+    Yields:
+        The path to write to; it does not exist yet.
+
+    Raises:
+        BadInputError: the place cannot be written.
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> target = Path(folder.name) / "weights.safetensors"
+    >>> with atomic_path(target) as temporary:
+    ...     _ = temporary.write_bytes(b"0123")
+    >>> target.read_bytes(), len(list(target.parent.iterdir()))
+    (b'0123', 1)
+    >>> folder.cleanup()
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        what = "a folder" if target.is_dir() else "not a regular file"
+        raise BadInputError(f"{path}: {what}; give the name of a file to write")
+    temporary = target.parent / f".firstlight-{secrets.token_hex(6)}.part"
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        temporary.replace(target)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BadInputError(
+            f"{path}: cannot be written ({reason}); choose a folder that exists, that you may "
+            "write to and that has room"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write ``content`` to ``path`` so that the file is never half there; see `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def save(record: Any, path: str | os.PathLike[str]) -> None:
+    """Write a record, a story or a tuple or dictionary of records.
+
+    Args:
+        record: what to write.
+        path: its suffix chooses the form: ``.html`` (one offline page), ``.json`` (`load` reads
+            it back), ``.txt``.
+
+    Raises:
+        BadInputError: unknown suffix, or the place cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        came = f"suffix '{suffix}'" if suffix else "no suffix"
+        raise BadInputError(f"save: {path} has {came}; known: {', '.join(SUFFIXES)}")
+    if suffix == ".json":
+        # A story is not one of the shared records, so it travels as a dictionary of them.
+        plain = {n: getattr(record, n) for n in _STORY} if isinstance(record, Story) else record
+        text = to_json(plain) + "\n"
+    elif suffix == ".html":
+        from firstlight.reporting.page import to_page  # brings jinja2 and altair
+
+        text = to_page(record)
+    else:
+        from firstlight.reporting.text import to_text  # brings rich
+
+        text = to_text(record) + "\n"
+    # A lone surrogate (a file name that was not UTF-8, say) must not stop a report.
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read what `save` wrote as JSON.
+
+    Raises:
+        BadInputError: no such file, or not a saved record.
+    """
+    if Path(path).suffix.lower() in (".html", ".txt"):
+        raise BadInputError(f"load: {path} is a report to read; load the .json saved beside it")
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"load: {path}: not UTF-8 text; expected a saved record") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BadInputError(
+            f"load: {path}: cannot be read ({reason}); give a .json that .save() wrote"
+        ) from error
+    record = from_json(text, str(path))
+    return Story(**record) if isinstance(record, dict) and set(record) == _STORY else record

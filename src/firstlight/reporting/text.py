@@ -1,0 +1,298 @@
+"""Records as text: ``str(record)``, and in colour on a terminal."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import singledispatch
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from firstlight.errors import BadInputError
+from firstlight.records.checkup import Checkup, Finding
+from firstlight.records.plan import Audit, Plan, Receipt
+from firstlight.records.race import Race
+from firstlight.reporting import wording
+from firstlight.reporting.code import is_code
+from firstlight.reporting.grouping import group, pattern, shapes, some
+from firstlight.reporting.numbers import number
+from firstlight.reporting.signal import Level, Scale, Signal, signals
+from firstlight.reporting.story import Story
+from firstlight.reporting.terminal import Code, Look, labelled, show, table
+
+Block = RenderableType | Code
+
+ENDS = 5
+"""How many operations are shown at either end of a deep network."""
+
+
+def to_text(record: Any, width: int | None = None, *, full: bool = False) -> str:
+    """A record as plain text without colours.
+
+    Args:
+        record: a Checkup, Plan, Receipt, Audit, Race, Story, or a tuple or dictionary of them.
+        width: columns to fill, 80 if None; code to be pasted is never wrapped.
+        full: show every operation of a deep network, and what a plan rejected.
+
+    Returns:
+        Lines without trailing spaces, no line break at the end.
+    """
+    look = Look(width=80 if width is None else max(20, width), full=full)
+    file = io.StringIO()
+    # Not a terminal and no colour system: the caller's environment must not change the result.
+    console = Console(
+        file=file,
+        width=look.width,
+        color_system=None,
+        force_terminal=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    show(console, _blocks(record, look))
+    return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
+
+
+def print_record(record: Any, console: Console | None = None, *, full: bool = False) -> None:
+    """Print a record on a terminal, in colour where it has colours and `NO_COLOR` is not set.
+
+    Args:
+        record: as for `to_text`.
+        console: where to; its width and encoding are honoured. None: standard output.
+        full: show every operation of a deep network.
+    """
+    console = Console() if console is None else console
+    look = Look(width=max(20, console.width), encoding=console.encoding or "ascii", full=full)
+    show(console, _blocks(record, look))
+
+
+@singledispatch
+def _blocks(record: Any, look: Look) -> list[Block]:  # noqa: ARG001
+    raise BadInputError(
+        f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
+        "Story, or a tuple or dictionary of them"
+    )
+
+
+@_blocks.register(tuple)
+@_blocks.register(list)
+def _sequence(records: Sequence[Any], look: Look) -> list[Block]:
+    blocks: list[Block] = []
+    for record in records:
+        blocks += [*([""] if blocks else []), *_blocks(record, look)]
+    return blocks
+
+
+@_blocks.register
+def _dictionary(records: dict, look: Look) -> list[Block]:  # type: ignore[type-arg]
+    blocks: list[Block] = []
+    for title, record in records.items():
+        blocks += [*([""] if blocks else []), look.text(str(title), "bold underline")]
+        blocks += ["", *_blocks(record, look)]
+    return blocks
+
+
+@_blocks.register
+def _checkup(checkup: Checkup, look: Look) -> list[Block]:
+    healthy = checkup.healthy and bool(checkup.layers)
+    blocks: list[Block] = [look.text(wording.verdict(checkup), "healthy" if healthy else "error")]
+    for finding in wording.by_severity(checkup.findings):
+        blocks += ["", *_finding(finding, look)]
+    return blocks + _signal(checkup, look)
+
+
+def _finding(finding: Finding, look: Look) -> list[Block]:
+    head = Text()
+    head.append(look.say(finding.severity.upper()), style=finding.severity)
+    head.append("  ").append(look.say(finding.kind), style="name")
+    if finding.where:
+        head.append("  at ").append(look.say(some(finding.where)))
+    pairs = [("evidence", look.text(finding.evidence)), ("cause", look.text(finding.cause))]
+    if not is_code(finding.cure):
+        pairs.append(("cure", look.text(finding.cure)))
+    blocks: list[Block] = [head, Padding(labelled(look, pairs), (0, 0, 0, 2))]
+    if is_code(finding.cure):
+        code = textwrap.indent(look.say(finding.cure.strip("\n")), "    ")
+        blocks += [look.text("  cure", "label"), Code(Text(code, style="number"))]
+    return blocks
+
+
+def _signal(checkup: Checkup, look: Look) -> list[Block]:
+    shown = signals(checkup)
+    if not shown:
+        return []
+    forward = Scale.over([s.forward.value for s in shown])
+    backward = Scale.over([s.backward.value for s in shown])
+    cells = min(20, max(6, (look.width - 58) // 2)) if not look.narrow else 0
+    rows = []
+    for part in _folded(shown, look.full):
+        name = look.name(part[0].name, max(12, look.width - 2 * cells - 32))
+        row = [Text(name if len(part) == 1 else look.say(f"… {len(part):,} more …"))]
+        for levels, scale in (
+            ([s.forward for s in part], forward),
+            ([s.backward for s in part], backward),
+        ):
+            row.append(look.text(_span(levels), "number"))
+            if cells:
+                values = [level.value for level in levels if level.value is not None]
+                row.append(Text(look.dots(values, scale, cells), style="track"))
+        rows.append(row)
+    heads = ["operation", ">forward RMS", ">‖δ‖"]
+    if cells:
+        heads = ["operation", ">forward RMS", _axis(forward), ">‖δ‖", _axis(backward)]
+    caption = f"Signal at {wording.count(len(shown), 'weighted operation')}"
+    facts = [(what, look.text(value, "number")) for what, value in wording.facts(checkup)[1:]]
+    blocks: list[Block] = ["", look.text(f"{caption} ({wording.conditions(checkup)})"), ""]
+    blocks.append(table(look, heads, rows))
+    return blocks + (["", labelled(look, facts)] if facts else [])
+
+
+def _axis(scale: Scale) -> str:
+    return f"1e{scale.low} … 1e{scale.high}"
+
+
+def _folded(shown: tuple[Signal, ...], full: bool) -> list[tuple[Signal, ...]]:
+    """One row each, but the middle of a deep network in one."""
+    if full or len(shown) <= 2 * ENDS + 2:
+        return [(s,) for s in shown]
+    ends = [(s,) for s in shown[:ENDS]], [(s,) for s in shown[-ENDS:]]
+    return [*ends[0], shown[ENDS:-ENDS], *ends[1]]
+
+
+def _span(levels: list[Level]) -> str:
+    known = [level for level in levels if level.value is not None]
+    if not known:
+        return "–"
+    low, high = (f(known, key=lambda level: level.value or 0.0) for f in (min, max))
+    ends = number(low.value, low.error), number(high.value, high.error)
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} … {ends[1]}"
+
+
+@_blocks.register
+def _plan(plan: Plan, look: Look) -> list[Block]:
+    rows, roomy = [], look.width >= 100
+    heads = ["parameter", *(["shape"] if roomy else []), "law", "rule and reason"]
+    for same in group(plan, lambda e: (e.action, str(e.law), e.rule, e.reason)):
+        entry = same[0]
+        law = "keep" if entry.action == "keep" else str(entry.law)
+        row = [
+            look.text(pattern([e.name for e in same])),
+            look.text(_times(len(same), shapes(e.layout.shape for e in same))),
+            look.text(law, "number"),
+            look.text(f"{entry.rule}: {entry.reason}"),
+        ]
+        rows.append(row if roomy else [row[0], *row[2:]])
+    blocks: list[Block] = [look.text(wording.plan_summary(plan), "bold"), ""]
+    blocks.append(table(look, heads, rows))
+    remarks: list[Block] = [look.text(f"Note: {remark}") for remark in plan.remarks]
+    if look.full:
+        for same in group(plan, lambda e: e.rejected):
+            names = pattern([e.name for e in same])
+            remarks += [
+                look.text(f"Not {other.technique} for {names}: {other.why}")
+                for other in same[0].rejected
+            ]
+    return blocks + (["", *remarks] if remarks else [])
+
+
+def _times(n: int, shape: str) -> str:
+    return shape if n == 1 else f"{n} × {shape}"
+
+
+@_blocks.register
+def _receipt(receipt: Receipt, look: Look) -> list[Block]:
+    rows = []
+    for same in group(receipt, lambda e: (e.action, str(e.asked))):
+        stds = [e.achieved.std for e in same]
+        means = [e.achieved.mean for e in same]
+        rows.append(
+            [
+                look.text(pattern([e.name for e in same])),
+                look.text(_times(len(same), _asked(same[0]))),
+                look.text(_values(means, 2), "number"),
+                look.text(_values(stds, 4), "number"),
+            ]
+        )
+    blocks: list[Block] = [look.text(wording.receipt_summary(receipt), "bold"), ""]
+    blocks.append(table(look, ["parameter", "asked", ">mean", ">std"], rows))
+    return blocks + _change(receipt.before, receipt.after, look)
+
+
+def _asked(entry: Any) -> str:
+    return "keep" if entry.action == "keep" else str(entry.asked)
+
+
+def _values(values: list[float], digits: int) -> str:
+    low, high = number(min(values), digits=digits), number(max(values), digits=digits)
+    return low if low == high else f"{low} … {high}"
+
+
+def _change(before: Checkup | None, after: Checkup | None, look: Look) -> list[Block]:
+    """What the numbers were and are now."""
+    if before is None and after is None:
+        return []
+    columns = [dict(wording.facts(c)) if c else {} for c in (before, after)]
+    whats = list(dict.fromkeys([*columns[0], *columns[1]]))
+    rows = [[look.text(w), *(look.text(c.get(w, "–"), "number") for c in columns)] for w in whats]
+    blocks: list[Block] = ["", table(look, ["at step zero", "before", "after"], rows), ""]
+    if after is not None:
+        style = "healthy" if after.healthy else "error"
+        blocks.append(look.text(f"Now: {wording.verdict(after)}", style))
+    return blocks
+
+
+@_blocks.register
+def _audit(audit: Audit, look: Look) -> list[Block]:
+    key: Callable[[Any], Any] = lambda e: (wording.law_words(e), e.intended, e.agrees)  # noqa: E731
+    rows = []
+    for same in group(audit, key):
+        entry = same[0]
+        style = {True: "healthy", False: "error", None: ""}[entry.agrees]
+        rows.append(
+            [
+                look.text(pattern([e.name for e in same])),
+                look.text(_values([e.std for e in same], 3), "number"),
+                look.text(wording.law_words(entry)),
+                look.text(entry.intended or "–"),
+                look.text(wording.agreement(entry), style),
+            ]
+        )
+    heads = ["parameter", ">std", "drawn from", "intended", "agrees"]
+    return [look.text(wording.audit_summary(audit), "bold"), "", table(look, heads, rows)]
+
+
+@_blocks.register
+def _race(race: Race, look: Look) -> list[Block]:
+    rows = []
+    for start in race.starts:
+        diverged = sum(run.diverged for run in start.runs)
+        rows.append(
+            [
+                look.text(start.name),
+                look.text(wording.rate_words(start)),
+                look.text(wording.start_score(race, start), "number"),
+                look.text(f"{diverged} of {len(start.runs)}", "warning" if diverged else ""),
+            ]
+        )
+    blocks: list[Block] = [look.text(race.verdict, "bold"), ""]
+    heads = ["start", ">best learning rate", f">{race.score_name} (95 %)", ">diverged"]
+    blocks += [table(look, heads, rows), "", look.text(f"{wording.race_conditions(race)}.")]
+    if race.chance is not None:
+        blocks.append(look.text(f"Guessing scores {wording.chance_words(race)}."))
+    return blocks
+
+
+@_blocks.register
+def _story(story: Story, look: Look) -> list[Block]:
+    blocks: list[Block] = [look.text(story.title, "bold underline")]
+    blocks += ["", look.text(story.lead)] if story.lead else []
+    told = story.receipt if story.receipt and story.receipt.after else None
+    for record in (story.before, story.plan, story.receipt, None if told else story.after):
+        if record is not None:
+            blocks += ["", *_blocks(record, look)]
+    blocks += ["", *_blocks(story.race, look)] if story.race else []
+    notes: list[Block] = [look.text(note) for note in story.notes]
+    return blocks + (["", *notes] if notes else [])

@@ -1,0 +1,358 @@
+"""Records as what the page's templates show: strings and rows, with nothing left to decide."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Any
+
+from firstlight.errors import BadInputError
+from firstlight.records.checkup import Checkup, Finding
+from firstlight.records.plan import Audit, Plan, Receipt
+from firstlight.records.race import Race
+from firstlight.reporting import theme, wording
+from firstlight.reporting.charts import Chart
+from firstlight.reporting.code import is_code
+from firstlight.reporting.grouping import group, pattern, shapes
+from firstlight.reporting.numbers import number, typeset, with_error
+from firstlight.reporting.race_charts import colors, learning_chart, race_chart
+from firstlight.reporting.signal import Level, signals
+from firstlight.reporting.signal_map import signal_chart
+from firstlight.reporting.story import Story
+
+MOST_NAMES = 4
+"""Culprits named in a finding before "and 12 more"; all of them are in the JSON."""
+
+MOST_ROWS = 1000
+"""Operations listed one by one; beyond that the list's middle is left to the JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a page; ``numeric`` columns are right-aligned."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: tuple[int, ...] = ()
+    code: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart with its heading and the key to its lines: (label, colour, whether dashed)."""
+
+    heading: str
+    chart: Chart
+    key: tuple[tuple[str, str, bool], ...] = ()
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A finding with the number that marks it on the map, None where it is not marked."""
+
+    number: int | None
+    finding: Finding
+    title: str
+    names: tuple[str, ...]
+    more: int
+    code: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """What a record has to say; empty parts are left out of the page."""
+
+    title: str
+    lead: str = ""
+    verdict: str = ""
+    healthy: bool | None = None
+    compared: bool = False
+    glance: Table | None = None
+    findings: tuple[Item, ...] = ()
+    maps: tuple[Figure, ...] = ()
+    operations: Table | None = None
+    remaining: tuple[Item, ...] = ()
+    plan_summary: str = ""
+    plan: Table | None = None
+    rejected: Table | None = None
+    remarks: tuple[str, ...] = ()
+    receipt_summary: str = ""
+    receipt: Table | None = None
+    audit_summary: str = ""
+    audit: Table | None = None
+    proof: str = ""
+    scores: Figure | None = None
+    race: Table | None = None
+    curves: Figure | None = None
+    conditions: str = ""
+    made: tuple[str, ...] = ()
+
+
+def chapters(record: Any) -> list[Chapter]:
+    """One chapter for each record; bundles have several.
+
+    Raises:
+        BadInputError: something else than a record, story or bundle of them.
+    """
+    if isinstance(record, Story):
+        return [_chapter(record)]
+    if isinstance(record, Checkup | Plan | Receipt | Race):
+        return [_chapter(Story.of(record))]
+    if isinstance(record, Audit):
+        return [_audit(record)]
+    if isinstance(record, tuple | list):
+        return [chapter for part in record for chapter in chapters(part)]
+    if isinstance(record, dict):
+        named = [(str(key), chapter) for key, part in record.items() for chapter in chapters(part)]
+        return [replace(chapter, title=f"{key}: {chapter.title}") for key, chapter in named]
+    raise BadInputError(
+        f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
+        "Story, or a tuple or dictionary of them"
+    )
+
+
+def _chapter(story: Story) -> Chapter:
+    race, plan, receipt = story.race, story.plan, story.receipt
+    first, second = story.before or story.after, story.after if story.before else None
+    found = wording.by_severity(first.findings) if first else ()
+    return Chapter(
+        title=story.title,
+        lead=story.lead,
+        verdict=_verdict(story),
+        healthy=_healthy(story.after or story.before),
+        compared=second is not None,
+        glance=_glance(first, second, race) if first else None,
+        findings=tuple(_item(f, n) for n, f in enumerate(found, 1)),
+        maps=_maps(first, second, found) if first else (),
+        operations=_operations(first, second) if first else None,
+        remaining=tuple(_item(f) for f in wording.by_severity(second.findings)) if second else (),
+        plan_summary=wording.plan_summary(plan) if plan else "",
+        plan=_plan(plan) if plan else None,
+        rejected=_rejected(plan) if plan else None,
+        remarks=plan.remarks if plan else (),
+        receipt_summary=wording.receipt_summary(receipt) if receipt else "",
+        receipt=_receipt(receipt) if receipt else None,
+        proof=race.verdict if race else "",
+        scores=_scores(race) if race and race.starts else None,
+        race=_race(race) if race else None,
+        curves=_curves(race) if race and race.starts else None,
+        conditions=f"{wording.race_conditions(race)}." if race else "",
+        made=_made(story, first),
+    )
+
+
+def _audit(audit: Audit) -> Chapter:
+    rows = tuple(
+        (
+            pattern([entry.name for entry in same]),
+            typeset(_between([entry.std for entry in same], 3)),
+            wording.law_words(same[0]),
+            same[0].intended or "–",
+            wording.agreement(same[0]),
+        )
+        for same in group(audit, lambda e: (wording.law_words(e), e.intended, e.agrees))
+    )
+    table = Table(
+        caption="What each parameter was drawn from, and what it was meant to be",
+        heads=("parameter", "std", "drawn from", "intended", "agrees"),
+        rows=rows,
+        numeric=(1,),
+    )
+    sentence = wording.audit_summary(audit)
+    return Chapter(
+        title=audit.network.name, audit_summary=sentence, audit=table, made=(_version(),)
+    )
+
+
+def _verdict(story: Story) -> str:
+    if story.before and story.after:
+        was = wording.verdict(story.before).rstrip(".")
+        return f"{was}. After initialization: {wording.verdict(story.after)}"
+    only = story.before or story.after
+    return wording.verdict(only) if only else ""
+
+
+def _healthy(checkup: Checkup | None) -> bool | None:
+    return None if checkup is None else checkup.healthy and bool(checkup.layers)
+
+
+def _glance(first: Checkup, second: Checkup | None, race: Race | None) -> Table:
+    columns = [dict(wording.facts(c)) for c in (first, second) if c is not None]
+    if second is not None and race is not None:
+        for column, name in zip(columns, ("default", "plan"), strict=True):
+            start = next((s for s in race.starts if s.name == name), None)
+            if start is not None:
+                column[race.score_name] = wording.start_score(race, start)
+    whats = dict.fromkeys(what for column in columns for what in column)
+    return Table(
+        caption="At a glance",
+        heads=("at step zero", *(("before", "after") if second else ("value",))),
+        rows=tuple((w, *(typeset(column.get(w, "–")) for column in columns)) for w in whats),
+        numeric=tuple(range(1, len(columns) + 1)),
+        code=(),
+    )
+
+
+def _item(finding: Finding, label: int | None = None) -> Item:
+    return Item(
+        number=label,
+        finding=finding,
+        title=finding.kind.replace("-", " ").replace("non ", "non-"),
+        names=finding.where[:MOST_NAMES],
+        more=max(0, len(finding.where) - MOST_NAMES),
+        code=is_code(finding.cure),
+    )
+
+
+def _maps(first: Checkup, second: Checkup | None, found: tuple[Finding, ...]) -> tuple[Figure, ...]:
+    if not signals(first):
+        return ()
+    key = (("before", theme.BEFORE, True), ("after", theme.AFTER, False)) if second else ()
+    return (
+        Figure(
+            heading="Forward: RMS of what each operation passes on",
+            chart=signal_chart(first, second, "forward", found),
+            key=key,
+        ),
+        Figure(
+            heading="Backward: ‖δ‖ per sample, the gradient that comes back to it",
+            chart=signal_chart(first, second, "backward", found),
+            key=key,
+        ),
+    )
+
+
+def _operations(first: Checkup, second: Checkup | None) -> Table | None:
+    runs = [signals(c) for c in (first, second) if c is not None]
+    if not runs[0]:
+        return None
+    rows = []
+    for index, signal in enumerate(runs[0]):
+        both = [run[index] if index < len(run) else None for run in runs]
+        cells = [_level(s.forward if s else None) for s in both]
+        cells += [_level(s.backward if s else None) for s in both]
+        rows.append((str(signal.position), signal.name, *cells))
+    if len(rows) > MOST_ROWS:
+        middle = ("…", f"{len(rows) - MOST_ROWS:,} more", *("…",) * 2 * len(runs))
+        rows = [*rows[: MOST_ROWS // 2], middle, *rows[-MOST_ROWS // 2 :]]
+    halves = ("forward RMS", "‖δ‖")
+    words = [f"{half}, {when}" for half in halves for when in ("before", "after")]
+    return Table(
+        caption="Every weighted operation, ± one standard error",
+        heads=("", "operation", *(words if second else halves)),
+        rows=tuple(rows),
+        numeric=(0, *range(2, 2 + 2 * len(runs))),
+        code=(1,),
+    )
+
+
+def _level(level: Level | None) -> str:
+    if level is None or level.value is None:
+        return "–"
+    return typeset(with_error(level.value, level.error))
+
+
+def _plan(plan: Plan) -> Table:
+    rows = []
+    for same in group(plan, lambda e: (e.action, str(e.law), e.rule, e.reason, e.source)):
+        entry, shape = same[0], shapes(e.layout.shape for e in same)
+        times = f"{len(same)} × " if len(same) > 1 else ""
+        law = "keep" if entry.action == "keep" else str(entry.law)
+        why = f"{entry.reason} ({entry.source})" if entry.source else entry.reason
+        rows.append((pattern([e.name for e in same]), times + shape, law, entry.rule, why))
+    return Table(
+        caption="What each parameter starts as, and why",
+        heads=("parameter", "shape", "law", "rule", "reason (source)"),
+        rows=tuple(rows),
+    )
+
+
+def _rejected(plan: Plan) -> Table | None:
+    """What else was considered, and the figure that spoke against it."""
+    rows = [
+        (pattern([entry.name for entry in same]), other.technique, other.why)
+        for same in group(plan, lambda e: e.rejected)
+        for other in same[0].rejected
+    ]
+    if not rows:
+        return None
+    return Table(
+        caption="Alternatives, and what spoke against them",
+        heads=("parameter", "technique", "why not"),
+        rows=tuple(rows),
+    )
+
+
+def _receipt(receipt: Receipt) -> Table:
+    rows = []
+    for same in group(receipt, lambda e: (e.action, str(e.asked))):
+        asked = "keep" if same[0].action == "keep" else str(same[0].asked)
+        got = [entry.achieved for entry in same]
+        means, stds = _between([a.mean for a in got], 2), _between([a.std for a in got], 4)
+        rows.append((pattern([e.name for e in same]), asked, typeset(means), typeset(stds)))
+    return Table(
+        caption="Asked and achieved, measured after writing",
+        heads=("parameter", "asked", "mean", "std"),
+        rows=tuple(rows),
+        numeric=(2, 3),
+    )
+
+
+def _between(values: list[float], digits: int) -> str:
+    low, high = number(min(values), digits=digits), number(max(values), digits=digits)
+    return low if low == high else f"{low} … {high}"
+
+
+def _scores(race: Race) -> Figure:
+    caption = "Each start's mean with its 95 % interval; below it every seed."
+    if race.chance is not None:
+        caption += f" Dashed: guessing, {wording.chance_words(race)}."
+    return Figure(heading=race.score_name.capitalize(), chart=race_chart(race), caption=caption)
+
+
+def _curves(race: Race) -> Figure:
+    return Figure(
+        heading="Training loss",
+        chart=learning_chart(race),
+        key=tuple((name, color, False) for name, color in colors(race).items()),
+        caption="Median over the seeds; the band holds the middle 80 % of them.",
+    )
+
+
+def _race(race: Race) -> Table:
+    rows = tuple(
+        (
+            start.name,
+            typeset(wording.rate_words(start)),
+            typeset(wording.start_score(race, start)),
+            f"{sum(run.diverged for run in start.runs)} of {len(start.runs)}",
+        )
+        for start in race.starts
+    )
+    return Table(
+        caption="The starts at their best learning rates",
+        heads=("start", "best learning rate", f"{race.score_name} (95 %)", "diverged"),
+        rows=rows,
+        numeric=(1, 2, 3),
+    )
+
+
+def _made(story: Story, checkup: Checkup | None) -> tuple[str, ...]:
+    """How the page came about: the caller's notes, the conditions, the seed, the versions."""
+    lines = list(story.notes)
+    if checkup is not None:
+        lines.append(f"Measured on {wording.conditions(checkup)}; {checkup.network.framework}")
+    if story.receipt is not None:
+        lines.append(f"Seed: {story.receipt.seed}")
+    return (*lines, _version())
+
+
+def _version() -> str:
+    try:
+        ours = metadata.version("firstlight")
+    except metadata.PackageNotFoundError:
+        ours = "from source"
+    return f"Page written by firstlight {ours} on Python {platform.python_version()}"
