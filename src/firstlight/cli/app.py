@@ -164,6 +164,8 @@ def init(
     """Draw the right start and write it as safetensors. Exit status 1 if it is not healthy."""
     if out.suffix != ".safetensors":
         raise BadInputError(f"out: expected a .safetensors file, got '{out}'")
+    if not out.parent.is_dir():
+        raise BadInputError(f"out: no folder '{out.parent}'; make it first, or name another")
     batch, wanted = batch_of(input, model, target)
     built = _built(model, seed)
     with _busy("initializing", quiet):

@@ -101,6 +101,10 @@ class TorchAdapter:
 
     def save_weights(self, model: nn.Module, path: str) -> None:
         """Parameters and buffers as safetensors; tied tensors are stored once."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_model
 
-        save_model(model, path)
+        try:
+            save_model(model, path)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
