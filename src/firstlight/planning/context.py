@@ -10,6 +10,7 @@ from functools import cached_property
 
 from firstlight.errors import BadInputError
 from firstlight.network.graph import Branch, Chain, Graph
+from firstlight.planning.stream import second_moment_at
 from firstlight.records.checkup import Observation, ParameterReading
 from firstlight.records.network import Network, Operation, Parameter
 from firstlight.theory.gains import moments
@@ -76,15 +77,25 @@ class Context:
         self.observation = observation
         self.graph = Graph(observation.network)
         self._kept: set[str] = set()
-        names = [parameter.name for parameter in self.network.parameters]
-        for pattern in keep:
-            matched = fnmatch.filter(names, pattern)
-            if not matched:
-                raise BadInputError(
-                    f"keep: pattern '{pattern}' matches none of the {len(names)} parameters;"
-                    f" the first are {', '.join(names[:4])}"
-                )
-            self._kept.update(matched)
+        for pattern in [keep] if isinstance(keep, str) else keep:
+            self._kept.update(self._matching(pattern))
+
+    def _matching(self, pattern: str) -> list[str]:
+        """The parameters of which one name (a tied one has several) fits a pattern of ``keep``."""
+        if not isinstance(pattern, str):
+            raise BadInputError(f"keep: expected names or patterns, got {pattern!r}")
+        matched = [
+            parameter.name
+            for parameter in self.network.parameters
+            if any(fnmatch.fnmatchcase(n, pattern) for n in (parameter.name, *parameter.ties))
+        ]
+        if not matched:
+            names = [parameter.name for parameter in self.network.parameters]
+            raise BadInputError(
+                f"keep: pattern '{pattern}' matches none of the {len(names)} parameters;"
+                f" the first are {', '.join(names[:4])}"
+            )
+        return matched
 
     @property
     def network(self) -> Network:
@@ -141,6 +152,26 @@ class Context:
     def branch_ending_with(self, operation: Operation) -> Branch | None:
         """The residual branch whose last weight this is."""
         return self._branch_ends.get(operation.index)
+
+    def stream_second_moment(self, operation: Operation) -> float:
+        """Planned second moment of the residual stream that an operation reads."""
+        given = {
+            branch.last_weight.index: 1 / self.bare_branches
+            for branch in self.graph.branches
+            if not branch.normed
+        }
+        for branch in self.graph.branches:
+            if branch.last_norm is not None and self.stays_zero(branch.last_norm):
+                given[branch.last_norm.index] = 0.0
+        return second_moment_at(
+            operation, self.graph, given, self.observation.input_second_moment or 1.0
+        )
+
+    def stays_zero(self, norm: Operation) -> bool:
+        """Whether the model has set a norm's scale to zero, and the plan leaves it there."""
+        readings = (self._readings[name] for name in norm.parameters)
+        scales = (r for r in readings if self.network.parameter(r.name).kind == "norm-scale")
+        return any(reading.constant and reading.value_rms == 0 for reading in scales)
 
     def input_second_moment(self, operation: Operation) -> float:
         """Measured mean square of what enters an operation at the network's input; 1 if unknown."""

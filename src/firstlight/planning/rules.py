@@ -65,19 +65,38 @@ def keep(parameter: Parameter, context: Context) -> PlanEntry | None:
 def norms_and_biases(parameter: Parameter, context: Context) -> PlanEntry | None:
     """2. Norm scales one (zero where the model has zeroed a branch's last), shifts and biases 0."""
     if parameter.kind == "norm-scale":
-        reading = context.parameter_reading(parameter)
-        ends_branch = any(
-            branch.last_norm is not None and parameter.name in branch.last_norm.parameters
+        ends_at_zero = any(
+            branch.last_norm is not None
+            and parameter.name in branch.last_norm.parameters
+            and context.stays_zero(branch.last_norm)
             for branch in context.graph.branches
         )
-        if ends_branch and reading.constant and reading.value_rms == 0:
+        if ends_at_zero:
             reason = "the last norm of a residual branch, zero by the model's own custom"
             return _draw(parameter, _ZEROS, "zero-γ", reason, "Goyal et al. 2017")
-        return _draw(parameter, _ONES, "norm", "scale one: the normalized signal goes on unchanged", "Ioffe & Szegedy 2015")
+        return _draw(
+            parameter,
+            _ONES,
+            "norm",
+            "scale one: the normalized signal goes on unchanged",
+            "Ioffe & Szegedy 2015",
+        )
     if parameter.kind == "norm-shift":
-        return _draw(parameter, _ZEROS, "norm", "shift zero: the normalized signal goes on unchanged", "Ioffe & Szegedy 2015")
+        return _draw(
+            parameter,
+            _ZEROS,
+            "norm",
+            "shift zero: the normalized signal goes on unchanged",
+            "Ioffe & Szegedy 2015",
+        )
     if parameter.kind == "bias":
-        return _draw(parameter, _ZEROS, "bias", "zero: the weights alone carry the signal", "Glorot & Bengio 2010")
+        return _draw(
+            parameter,
+            _ZEROS,
+            "bias",
+            "zero: the weights alone carry the signal",
+            "Glorot & Bengio 2010",
+        )
     return None
 
 
@@ -177,6 +196,10 @@ def head(parameter: Parameter, context: Context) -> PlanEntry | None:
     ):
         return None
     square, fed = _incoming(operation, context)
+    origin = context.graph.feed(operation).origin
+    if origin is not None and origin.kind == "add":
+        square = context.stream_second_moment(operation)
+        fed = f"reads a residual stream of second moment {square:.3g}"
     std = HEAD_LOGITS_STD / math.sqrt(parameter.fans.forward * square)
     reason = f"logits of std {HEAD_LOGITS_STD:g}, loss within 5 % of undecided; {fed}"
     return _draw(

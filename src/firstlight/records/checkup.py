@@ -89,6 +89,11 @@ class ParameterReading:
         constant: whether all values are equal.
         non_finite: how many values are NaN or infinite.
         zero_gradient_at_start_only: the gradient is exactly zero now and not after one small step.
+        unit_cosine: mean cosine between the incoming weights of two units; None for what has no
+            units.
+        rank_share: numerical rank of a sample of its rows over their number; None likewise.
+        equals: another parameter with the very same values, if there is one.
+        largest: largest absolute value.
     """
 
     name: str
@@ -97,6 +102,10 @@ class ParameterReading:
     constant: bool
     non_finite: int = 0
     zero_gradient_at_start_only: bool = False
+    unit_cosine: float | None = None
+    rank_share: float | None = None
+    equals: str | None = None
+    largest: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,11 @@ def adapter_for(model: Any) -> Adapter:
     for framework, model_class, adapter in _TABLE:
         if framework in sys.modules and isinstance(model, _lookup(model_class)):
             return cast(Adapter, _lookup(adapter)())
+    if isinstance(model, type):
+        raise BadInputError(
+            f"model: {model.__module__}.{model.__name__} is a class; make a model of it first:"
+            f" {model.__name__}(...)"
+        )
     raise BadInputError(
         f"model: {type(model).__module__}.{type(model).__name__} is not a model that Firstlight"
         " reads; expected a torch.nn.Module"

@@ -27,6 +27,8 @@ def drawn(entry: PlanEntry, seed: int, namespace: str) -> NDArray[np.float32]:
 
 def _achieved(values: NDArray[Any]) -> Achieved:
     wide = values.astype(np.float64)
+    if not wide.size:
+        return Achieved(mean=0.0, std=0.0, low=0.0, high=0.0, zero_fraction=0.0)
     return Achieved(
         mean=float(wide.mean()),
         std=float(wide.std()),
@@ -52,6 +54,13 @@ def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "
     Raises:
         BadInputError: the plan is for other parameters; nothing has been written then.
     """
+    if not isinstance(plan, Plan):
+        raise BadInputError(
+            f"plan: expected a Plan, got {type(plan).__name__}; make one with"
+            " firstlight.plan(model)"
+        )
+    if not isinstance(namespace, str):
+        raise BadInputError(f"namespace: expected a string, got {namespace!r}")
     adapter = adapter_for(model)
     present = {p.name: p.layout.shape for p in adapter.inspect(model).parameters}
     planned = {entry.name: entry.layout.shape for entry in plan}

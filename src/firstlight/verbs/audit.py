@@ -62,6 +62,9 @@ _DEFAULTS = {
 }
 
 
+_RESOLUTION = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
+"""Relative spacing of the types whose rounding shows."""
+
 # The attention module zeroes its own biases and that of its output projection.
 _ZERO_BIASES = ("MultiheadAttention", "NonDynamicallyQuantizableLinear")
 
@@ -99,6 +102,8 @@ def _intended(parameter: Parameter, network: Network) -> tuple[str, Law] | None:
         return None
     if parameter.kind == "bias" and parameter.module in _ZERO_BIASES:
         return "zeros", technique("zeros").law_for(parameter.layout)
+    if parameter.module == "MultiheadAttention" and parameter.kind != "weight":
+        return None  # the added key and value (bias_k, bias_v) have a law of their own
     if parameter.kind == "bias" and name in ("torch_linear", "torch_conv"):
         fan_in = _bias_fan_in(parameter, network)
         if fan_in is None:
@@ -120,6 +125,7 @@ def _entry(parameter: Parameter, values: NDArray[Any], network: Network) -> Audi
     if parameter.padding_index is not None and not np.any(wide[parameter.padding_index]):
         drawn = np.delete(wide, parameter.padding_index, axis=0)
         layout = replace(layout, shape=drawn.shape, view=drawn.shape)
+    resolution = _RESOLUTION.get(parameter.dtype, 0.0)
     intended = _intended(parameter, network)
     fits: tuple[LawFit, ...] = ()
     agrees: bool | None = None
@@ -127,7 +133,7 @@ def _entry(parameter: Parameter, values: NDArray[Any], network: Network) -> Audi
         candidates = list(_candidates(parameter))
         if intended is not None and all(law != intended[1] for _, _, law in candidates):
             candidates.append((None, intended[0].rpartition(", ")[2], intended[1]))
-        found = fitting_laws(drawn, layout, candidates)
+        found = fitting_laws(drawn, layout, candidates, resolution=resolution)
         # What was meant comes first among what is not rejected.
         found.sort(key=lambda fit: intended is None or fit[0][2] != intended[1])
         fits = tuple(
@@ -135,16 +141,17 @@ def _entry(parameter: Parameter, values: NDArray[Any], network: Network) -> Audi
             for (name, words, law), p in found
         )
         if intended is not None:
-            agrees = fit_p(drawn, intended[1], layout) >= REJECT
+            agrees = fit_p(drawn, intended[1], layout, resolution=resolution) >= REJECT
     elif intended is not None:
         agrees = False
+    shown = wide if wide.size else np.zeros(1)
     return AuditEntry(
         name=parameter.name,
         layout=parameter.layout,
-        mean=float(wide.mean()),
-        std=float(wide.std()),
-        low=float(wide.min()),
-        high=float(wide.max()),
+        mean=float(shown.mean()),
+        std=float(shown.std()),
+        low=float(shown.min()),
+        high=float(shown.max()),
         laws=fits,
         intended=None if intended is None else intended[0],
         agrees=agrees,

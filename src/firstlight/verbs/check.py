@@ -46,7 +46,8 @@ def check(
         >>> from torch import nn
         >>> _ = torch.manual_seed(0)
         >>> model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 3))
-        >>> _ = nn.init.constant_(model[0].weight, 0.01)
+        >>> for parameter in model.parameters():
+        ...     _ = nn.init.constant_(parameter, 0.01)
         >>> checkup = fl.check(model, torch.randn(128, 20), target=torch.randint(3, (128,)))
         >>> checkup.findings[0].kind, checkup.findings[0].where
         ('symmetric-units', ('0',))

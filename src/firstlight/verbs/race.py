@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from firstlight.errors import BadInputError
+import numpy as np
+
+from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
+from firstlight.initializers.registry import technique as find_technique
 from firstlight.racing.search import SEARCH_SEED, best_rates, checked
 from firstlight.racing.statistics import summarize, verdict
 from firstlight.records.adapter import Adapter
@@ -68,13 +73,15 @@ def race(
         >>> [start.name for start in race.starts], race.score_name
         (['default', 'plan'], 'held-out accuracy')
     """
-    for count, what in ((seeds, "seeds"), (steps, "steps"), (search_seeds, "search_seeds")):
-        if count < 1:
-            raise BadInputError(f"race: {what} must be at least 1, got {count}")
-    if not techniques:
-        raise BadInputError("race: techniques is empty; name at least one, 'plan' or 'he_normal'")
+    seeds, steps = _count(seeds, "seeds"), _count(steps, "steps")
+    search_seeds, batch_size = (
+        _count(search_seeds, "search_seeds"),
+        _count(batch_size, "batch_size"),
+    )
+    techniques = _names(techniques)
     rates = checked(learning_rates, "race: learning_rates")
-    adapter = adapter_for(build())
+    data = _arrays(data)
+    adapter = adapter_for(_built(build))
     planned = list(range(SEARCH_SEED, SEARCH_SEED + search_seeds)) if len(rates) > 1 else []
     updates = len(techniques) * steps * (len(rates) * len(planned) + seeds)
     done = 0
@@ -90,8 +97,8 @@ def race(
             key: _start(build, adapter, data, loss, *key)
             for key in dict.fromkeys((name, seed) for name, seed, _ in jobs)
         }
-        return list(
-            adapter.train(
+        try:
+            runs = adapter.train(
                 [models[name, seed] for name, seed, _ in jobs],
                 data,
                 loss=loss,
@@ -103,7 +110,11 @@ def race(
                 clip_norm=clip_norm,
                 progress=advance,
             )
-        )
+        except FirstlightError:
+            raise
+        except Exception as error:
+            raise _raised("training", error) from error
+        return list(runs)
 
     higher = _classifies(data)
     found: dict[str, tuple[float, list[tuple[float, float]]]] = {
@@ -140,6 +151,87 @@ def race(
         chance=_chance(data) if higher else None,
         verdict=verdict(starts, higher_is_better=higher, score_name=score_name),
     )
+
+
+def _count(value: int, what: str) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise BadInputError(f"race: {what} must be an integer of at least 1, got {value!r}")
+    return count
+
+
+def _names(techniques: Sequence[str]) -> tuple[str, ...]:
+    """The starts to race, each known and named once."""
+    names = (techniques,) if isinstance(techniques, str) else tuple(techniques)
+    if not names:
+        raise BadInputError("race: techniques is empty; name at least one, 'plan' or 'he_normal'")
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(f"race: technique {name!r} is named twice; once is enough")
+        if name not in ("default", "plan"):
+            find_technique(name)
+    return names
+
+
+def _arrays(data: Any) -> tuple[Any, ...]:
+    """Inputs, targets, held-out inputs and held-out targets; lists become arrays."""
+    if not isinstance(data, tuple | list) or len(data) != 4:
+        got = f"{len(data)} parts" if isinstance(data, tuple | list) else type(data).__name__
+        raise BadInputError(
+            f"data: expected (inputs, targets, held-out inputs, held-out targets), got {got}"
+        )
+    parts = tuple(_array(part) for part in data)
+    for x, y, what in ((*parts[:2], "training"), (*parts[2:], "held-out")):
+        if len(x) != len(y) or not len(x):
+            raise BadInputError(
+                f"data: {what} part has {len(x)} inputs and {len(y)} targets; both must be equal"
+                " and above 0"
+            )
+        # Zero times NaN or infinity is NaN, in every framework and on every device.
+        for values, kind in ((x, "inputs"), (y, "targets")):
+            with np.errstate(invalid="ignore"):
+                clean = math.isfinite(float((values * 0).sum()))
+            if not clean:
+                raise BadInputError(
+                    f"data: {what} {kind} hold NaN or infinite values; clean them first"
+                )
+    return parts
+
+
+def _array(part: Any) -> Any:
+    """A tensor or array as it is; numbers in lists in the precision of models, float32."""
+    try:
+        found = part if hasattr(part, "dtype") else np.asarray(part)
+    except ValueError as error:
+        raise BadInputError(f"data: a list that is no array ({error})") from error
+    numbers = any(kind in str(found.dtype) for kind in ("float", "int", "bool"))
+    if not found.shape or not numbers:
+        raise BadInputError(
+            f"data: expected four arrays of numbers, one row for each sample; got {found.dtype}"
+            f" of shape {tuple(found.shape)}"
+        )
+    return found.astype(np.float32) if found is not part and found.dtype == np.float64 else found
+
+
+def _built(build: Callable[[], Any]) -> Any:
+    """One model, to see what it is."""
+    if not callable(build) or hasattr(build, "parameters"):
+        raise BadInputError(
+            f"build: expected a function that returns a new model, got {type(build).__name__};"
+            " pass lambda: Model()"
+        )
+    try:
+        return build()
+    except Exception as error:
+        raise _raised("build", error) from error
+
+
+def _raised(what: str, error: Exception) -> ModelRaisedError:
+    words = " ".join(str(error).split()) or "no message"
+    return ModelRaisedError(f"race: {what} raised {type(error).__name__}: {words}")
 
 
 def _start(

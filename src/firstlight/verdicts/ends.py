@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from firstlight.records.checkup import Finding
+from firstlight.records.checkup import Finding, ParameterReading
 from firstlight.verdicts import limits
 from firstlight.verdicts.view import View, named
 
@@ -54,7 +55,8 @@ def loss_at_start(view: View) -> Iterator[Finding]:
     ratio = seen.loss / seen.undecided_loss
     if not ratio > limits.LOSS_WARNING:
         return
-    undecided = f"ln {seen.classes}" if seen.task != "regression" else "the target's variance"
+    plain = seen.classes and abs(seen.undecided_loss / math.log(seen.classes) - 1) < 1e-3
+    undecided = f"ln {seen.classes} = " if plain else ""
     spread = f"logits have standard deviation {seen.logits_std:.3g}" if seen.logits_std else ""
     heads = [op.name for op in view.observation.network.weighted() if view.graph.is_head(op)]
     yield Finding(
@@ -62,21 +64,53 @@ def loss_at_start(view: View) -> Iterator[Finding]:
         severity="error" if ratio > limits.LOSS_ERROR else "warning",
         where=tuple(heads[-1:]),
         evidence=(
-            f"loss {seen.loss:.4g} at the start; an undecided model pays {undecided} ="
-            f" {seen.undecided_loss:.4g} (limit {limits.LOSS_ERROR:g} times that)"
+            f"loss {seen.loss:.4g} at the start; an undecided model pays"
+            f" {undecided}{seen.undecided_loss:.4g} (limit {limits.LOSS_ERROR:g} times that)"
         ),
         cause=f"confident before it has learned anything: {spread or 'see the head'}",
         cure="firstlight.initialize(model, batch)  # small logits",
     )
 
 
+def _trainable(view: View) -> list[ParameterReading]:
+    names = {p.name for p in view.observation.network.parameters if p.trainable}
+    return [reading for reading in view.observation.parameters if reading.name in names]
+
+
+def _asleep(reading: ParameterReading) -> bool:
+    """Whether a parameter gets no gradient now, nor after one step."""
+    return not reading.gradient_rms and not reading.zero_gradient_at_start_only
+
+
+def nothing_learns(view: View) -> Iterator[Finding]:
+    """no-gradient, of every trainable parameter: whatever else is wrong, this comes first."""
+    readings = _trainable(view)
+    if not readings or not all(_asleep(reading) for reading in readings):
+        return
+    cut_off = all(reading.gradient_rms is None for reading in readings)
+    yield Finding(
+        kind="no-gradient",
+        severity="error",
+        where=tuple(reading.name for reading in readings),
+        evidence="no trainable parameter receives a gradient"
+        + ("" if cut_off else ", nor does any after one step"),
+        cause="the output or loss is cut off from the parameters (detach, no_grad, argmax …)"
+        if cut_off
+        else "factors that are all zero stop each other's gradient (LoRA's A and B, two zero"
+        " layers in a row), units are dead, or the gradient has vanished below the smallest number",
+        cure="return the differentiable output, or pass step=lambda model, batch: loss"
+        if cut_off
+        else "firstlight.initialize(model, batch), or draw one of the factors at random",
+    )
+
+
 def no_gradient(view: View) -> Iterator[Finding]:
-    """no-gradient: parameters that the loss does not reach, now or after one step."""
-    network = view.observation.network
-    trainable = {p.name for p in network.parameters if p.trainable}
-    readings = [p for p in view.observation.parameters if p.name in trainable]
+    """no-gradient: some parameters that the loss does not reach, now or after one step."""
+    readings = _trainable(view)
+    if all(_asleep(reading) for reading in readings):
+        return  # said already
     unused = [p.name for p in readings if p.gradient_rms is None]
-    if unused and len(unused) < len(readings):
+    if unused:
         yield Finding(
             kind="no-gradient",
             severity="warning",
@@ -85,16 +119,8 @@ def no_gradient(view: View) -> Iterator[Finding]:
             cause="not used in this forward pass, or cut off by detach() or no_grad()",
             cure="remove it, freeze it (requires_grad_(False)), or join it to the loss",
         )
-    elif unused:
-        yield Finding(
-            kind="no-gradient",
-            severity="error",
-            where=tuple(unused),
-            evidence="no trainable parameter receives a gradient",
-            cause="the output or loss is cut off from the parameters (detach, no_grad, argmax …)",
-            cure="return the differentiable output, or pass step=lambda model, batch: loss",
-        )
-    zero = [p for p in readings if p.gradient_rms == 0 and not p.zero_gradient_at_start_only]
+    network = view.observation.network
+    zero = [p for p in readings if p.gradient_rms == 0 and _asleep(p)]
     weights = [p.name for p in zero if network.parameter(p.name).kind != "bias"]
     if weights:
         yield Finding(

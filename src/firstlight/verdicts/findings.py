@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from firstlight.records.checkup import Finding, Observation
-from firstlight.verdicts import ends, profiles, units
+from firstlight.verdicts import ends, profiles, task, units, weights
 from firstlight.verdicts.view import View
 
 Judge = Callable[[View], Iterator[Finding]]
@@ -13,12 +13,19 @@ Judge = Callable[[View], Iterator[Finding]]
 # Causes before consequences: a NaN explains everything, equal units explain a missing gradient.
 JUDGES: tuple[Judge, ...] = (
     ends.non_finite,
+    weights.wild,
+    task.head_mismatch,
+    ends.nothing_learns,
     units.symmetric,
+    weights.cloned,
+    weights.parallel,
+    weights.rank_deficient,
     units.saturated,
     units.dead,
     profiles.backward,
     profiles.forward,
     profiles.collapse,
+    task.input_scale,
     ends.loss_at_start,
     ends.no_gradient,
 )

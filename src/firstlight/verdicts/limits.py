@@ -51,3 +51,22 @@ LOSS_WARNING = 2.0
 
 TWINS_ERROR = 0.5
 """Share of a layer's units that equal another one; fewer are a warning."""
+
+PARALLEL_ERROR = 0.5
+"""Mean cosine between the incoming weights of two units. U[0, 1) gives 0.75, a mean as large as
+the standard deviation 0.5; centred random weights give 0 within 1/units."""
+
+PARALLEL_WARNING = 0.1
+"""The same, for a warning: a mean of a third of the standard deviation."""
+
+RANK_ERROR = 0.5
+"""Share of the rank that a sample of 64 rows could have."""
+
+RANK_WARNING = 0.98
+"""The same, for a warning: one row in 64 is missing."""
+
+LARGEST_VALUE = 1e6
+"""Larger weights come from memory that was never filled (transformers #30953: 1e37)."""
+
+INPUT_SCALE = 10.0
+"""Root mean square of inputs, and its inverse; [−1, 1] as a limit would flag most programs."""

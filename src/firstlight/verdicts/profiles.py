@@ -129,7 +129,7 @@ def collapse(view: View) -> Iterator[Finding]:
         where=(rows[-1].name,),
         evidence=(
             f"of the signal's second moment, {first:.1%} differs between samples at"
-            f" `{rows[0].name}` and {last:.1e} of it at `{rows[-1].name}`"
+            f" `{rows[0].name}`, and {_share(last)} of it at `{rows[-1].name}`"
         ),
         cause=(
             "every layer brings different inputs closer together (biases and means take over), so"
@@ -137,6 +137,11 @@ def collapse(view: View) -> Iterator[Finding]:
         ),
         cure=_INITIALIZE,
     )
+
+
+def _share(value: float) -> str:
+    """A share, which float32 sums resolve down to a millionth."""
+    return f"{value:.1e}" if value > 0 else "less than 1e-6"
 
 
 def _moment(reading: Reading) -> Estimate:

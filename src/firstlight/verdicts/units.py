@@ -11,8 +11,17 @@ from firstlight.verdicts.view import View, named
 
 
 def _unit_reading(view: View, operation: Operation) -> Reading | None:
-    """Where a layer's units are compared: at its activation, or at itself if it has none."""
-    return view.reading(view.graph.activation_after(operation) or operation)
+    """Where a layer's units have more twins: at itself, or (±z before an odd one) after φ."""
+    places = (operation, view.graph.activation_after(operation))
+    readings = [reading for place in places if (reading := view.reading(place)) is not None]
+    return max(readings, key=lambda reading: reading.twin_units or 0, default=None)
+
+
+def _input_is_dead(view: View, operation: Operation) -> bool:
+    """Whether a layer gives zeros though its weights are none: it is not what is wrong."""
+    reading, weight = view.reading(operation), view.weight_of(operation)
+    zeros = reading is not None and reading.second_moment and reading.second_moment.value == 0
+    return bool(zeros and weight is not None and weight.value_rms > 0)
 
 
 def symmetric(view: View) -> Iterator[Finding]:
@@ -20,6 +29,8 @@ def symmetric(view: View) -> Iterator[Finding]:
     layers = []
     for operation in view.observation.network.weighted():
         reading = _unit_reading(view, operation)
+        if _input_is_dead(view, operation):
+            continue
         if reading is not None and reading.twin_units and operation.units > 1:
             layers.append((operation, reading, reading.twin_units))
     if not layers:
@@ -49,21 +60,26 @@ def symmetric(view: View) -> Iterator[Finding]:
 
 def dead(view: View) -> Iterator[Finding]:
     """dead-units: zero on every sample, so that no gradient passes through them."""
-    if view.observation.samples < limits.DEAD_SAMPLES:
-        return
-    rows = [r for r in view.observation.readings if (r.dead_fraction or 0) >= limits.DEAD_WARNING]
+    enough = view.observation.samples >= limits.DEAD_SAMPLES
+    rows = [
+        r
+        for r in view.observation.readings
+        if (r.dead_fraction or 0) >= limits.DEAD_WARNING and (enough or r in view.silenced)
+    ]
     if not rows:
         return
-    worst = max(rows, key=lambda row: row.dead_fraction or 0)
-    share = worst.dead_fraction or 0.0
-    weighted = _producer(view, worst)
+    # The first layer that is mostly dead explains those behind it.
+    errors = [row for row in rows if (row.dead_fraction or 0) >= limits.DEAD_ERROR]
+    leading = errors[0] if errors else max(rows, key=lambda row: row.dead_fraction or 0)
+    share = leading.dead_fraction or 0.0
+    weighted = _producer(view, leading)
     bias = _mean_words(view, weighted)
     yield Finding(
         kind="dead-units",
-        severity="error" if share >= limits.DEAD_ERROR else "warning",
-        where=tuple(row.name for row in rows),
+        severity="error" if errors else "warning",
+        where=(leading.name, *(row.name for row in rows if row is not leading)),
         evidence=(
-            f"{share:.0%} of the units after `{worst.name}` are zero on all"
+            f"{share:.0%} of the units after `{leading.name}` are zero on all"
             f" {view.observation.samples} samples (limit {limits.DEAD_ERROR:.0%})"
             + (f"; {len(rows)} layers are above the limit" if len(rows) > 1 else "")
         ),

@@ -11,6 +11,7 @@ from firstlight.network.graph import Graph
 from firstlight.records.checkup import Observation, ParameterReading, Reading
 from firstlight.records.network import ActivationRef, Operation
 from firstlight.theory.gains import moments
+from firstlight.verdicts import limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +66,31 @@ class View:
 
     @cached_property
     def profile(self) -> tuple[Reading, ...]:
-        """Where depth is measured: at residual additions, or else at hidden weights."""
+        """Where depth is measured: at residual additions, or else at hidden weights.
+
+        Empty where a layer is silenced: the signal ends there, and its scale is not the reason.
+        """
+        if self.silenced:
+            return ()
         additions = [branch.addition for branch in self.graph.branches]
         places = additions if len(additions) > 1 else self.hidden
         found = [self.reading(operation) for operation in places]
         return tuple(reading for reading in found if reading is not None)
+
+    @cached_property
+    def silenced(self) -> tuple[Reading, ...]:
+        """Activations whose units are all zero on every sample: nothing passes in either way.
+
+        By chance a healthy ReLU layer of n units does that with probability 2^(−n·samples).
+        """
+        operations = self.observation.network.operations
+        return tuple(
+            reading
+            for reading in self.observation.readings
+            if reading.dead_fraction == 1
+            and operations[reading.operation].units * self.observation.samples
+            >= limits.DEAD_SAMPLES
+        )
 
     @cached_property
     def scale(self) -> Scale | None:

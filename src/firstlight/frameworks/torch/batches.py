@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from firstlight.errors import BadInputError, near_names
 from firstlight.frameworks.torch.tracing import tensors_in
@@ -32,9 +34,11 @@ def placed(value: Any, device: torch.device) -> Any:
     NumPy arrays become tensors. Containers keep their type; unknown objects pass as they are.
     """
     if isinstance(value, Tensor):
+        if value.is_meta:
+            return value  # `check_values` refuses it
         return value.detach().to(device, copy=True).requires_grad_(value.requires_grad)
-    if type(value).__module__ == "numpy" and hasattr(value, "__array__"):
-        return torch.as_tensor(value).to(device, copy=True)
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc":
+        return torch.tensor(value, device=device)
     if isinstance(value, Mapping):
         items = {key: placed(item, device) for key, item in value.items()}
         try:
@@ -71,7 +75,7 @@ def output_tensor(output: Any) -> Tensor:
         if tensor.is_floating_point():
             return tensor
     raise BadInputError(
-        f"output: no floating tensor in a {type(output).__name__};"
+        f"output: no floating tensor to compute a loss from, got {shapes_of(output)};"
         " pass step=lambda model, batch: loss"
     )
 
@@ -110,21 +114,55 @@ def inferred_loss(output: Tensor, target: Tensor) -> Callable[[Tensor, Tensor], 
     )
 
 
+class WithoutBackward(TorchFunctionMode):
+    """Inside, ``loss.backward()`` does nothing.
+
+    A step taken from a training loop may call it, and an optimizer after it. The loss that the step
+    returns is differentiated afterwards; until then no gradient is there, so that optimizers and
+    schedulers, whose state nobody here can put back, have nothing to do.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Every function but ``backward``."""
+        return None if func is Tensor.backward else func(*args, **(kwargs or {}))
+
+
 def check_batch(batch: Any) -> None:
     """Refuse a batch without tensors, an empty one, and one that holds NaN."""
-    found = list(tensors_in(batch))
-    if not found:
+    if not any(True for _ in tensors_in(batch)):
         raise BadInputError(
             f"batch: no tensor in a {type(batch).__name__}; expected a tensor, tuple or mapping"
         )
-    for tensor in found:
+    check_values(batch, "batch")
+
+
+def check_values(value: Any, what: str) -> None:
+    """Refuse tensors that are empty, have no values, or hold NaN or infinity.
+
+    Args:
+        value: a tensor or a container of tensors.
+        what: ``batch`` or ``target``, for the message.
+    """
+    for tensor in tensors_in(value):
         if tensor.numel() == 0:
-            raise BadInputError(f"batch: a tensor of shape {tuple(tensor.shape)} is empty")
+            raise BadInputError(
+                f"{what}: a tensor of shape {tuple(tensor.shape)} is empty; pass at least one"
+                " sample, better 64"
+            )
         if tensor.is_meta:
-            raise BadInputError("batch: a tensor is on the meta device and has no values")
+            raise BadInputError(
+                f"{what}: a tensor of shape {tuple(tensor.shape)} is on the meta device and has no"
+                " values; pass real data"
+            )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             count = int((~torch.isfinite(tensor)).sum())
             raise BadInputError(
-                f"batch: {count} of {tensor.numel()} input values are NaN or infinite;"
+                f"{what}: {count} of {tensor.numel()} values are NaN or infinite;"
                 " clean the data before looking at the network"
             )

@@ -6,8 +6,11 @@ underscores of in-place and operator forms taken off.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import torch
 
 from firstlight.records.network import ActivationRef, OperationKind
 
@@ -20,6 +23,17 @@ WEIGHTED = frozenset(
 """These multiply by a weight if one of their operands is a parameter."""
 
 CONVOLUTIONS = frozenset(name for name in WEIGHTED if name.startswith("conv"))
+
+PRODUCTS = frozenset({"matmul", "mm", "bmm"})
+"""Products of two matrices, in either of which the weight may stand."""
+
+LOOKUPS = frozenset({"getitem", "index_select", "gather", "index", "take", "embedding"})
+"""Embeddings, if a parameter is read at integers that depend on the batch."""
+
+TRANSPOSING = frozenset(
+    {"transpose", "permute", "T", "mT", "movedim", "moveaxis", "swapaxes", "swapdims", "t"}
+)
+"""These move the axis of units to another place."""
 
 _ACTIVATIONS = {
     "relu": "relu",
@@ -84,6 +98,7 @@ _KINDS: dict[str, OperationKind] = {
             "chunk",
             "split",
             "unbind",
+            "t",
             "T",
             "mT",
             "to",
@@ -125,6 +140,10 @@ _KINDS: dict[str, OperationKind] = {
             "gru",
             "rnn_tanh",
             "rnn_relu",
+            "lstm_cell",
+            "gru_cell",
+            "rnn_tanh_cell",
+            "rnn_relu_cell",
             "scaled_dot_product_attention",
             "checkpoint",
         ),
@@ -158,6 +177,34 @@ _KINDS: dict[str, OperationKind] = {
 
 _LEAKY_DEFAULT = 0.01
 
+_UNDECIDED: dict[str, Callable[[int], float]] = {
+    "cross_entropy": lambda _: 0.0,
+    "nll_loss": lambda classes: -math.log(classes),
+    "binary_cross_entropy_with_logits": lambda _: 0.0,
+    "binary_cross_entropy": lambda _: 0.5,
+}
+"""What a model that prefers no class gives to a loss: equal logits, log-shares or shares."""
+
+
+def undecided_loss(func: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+    """The value of a loss for a model that prefers no class, with all of the call's own options.
+
+    ln K for the mean cross-entropy, n ln K for its sum, and so on; None for other losses.
+
+    >>> import torch
+    >>> from torch.nn import functional as F
+    >>> logits, target = torch.randn(8, 4), torch.randint(4, (8,))
+    >>> round(float(undecided_loss(F.cross_entropy, (logits, target), {"reduction": "sum"})), 3)
+    11.09
+    """
+    value = _UNDECIDED.get(plain_name(func))
+    if value is None:
+        return None
+    given = dict(keywords)
+    head, rest = (args[0], args[1:]) if args else (given.pop("input"), ())
+    classes = head.shape[1 if head.dim() > 1 else 0] if head.dim() else 1
+    return func(torch.full_like(head, value(classes)), *rest, **given).detach()
+
 
 def plain_name(func: Any) -> str:
     """The function's name without the marks of operators and in-place forms.
@@ -169,7 +216,7 @@ def plain_name(func: Any) -> str:
     name = getattr(func, "__name__", type(func).__name__)
     if name == "__get__":
         name = getattr(func.__self__, "__name__", name)
-    return str(name).strip("_")
+    return str(name).strip("_").removeprefix("special_")
 
 
 def is_in_place(func: Any) -> bool:

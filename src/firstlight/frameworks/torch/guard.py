@@ -2,8 +2,10 @@
 
 Snapshot first, restore in ``finally``, compare before writing, so that an untouched tensor is not
 even written to. What is kept: parameters, gradients, buffers, every attribute of every module
-(training flags, counters, caches, hooks, with the contents of lists and dictionaries), generators
-that modules hold, and the random states of Python, NumPy and torch on all devices in use.
+(training flags, counters, caches, hooks), with the contents of lists, dictionaries, sets, tensors,
+arrays and generators however deeply nested, the random states of Python, NumPy and torch on all
+devices in use, grad mode and autocast. What is not: the insides of other objects (a meter that
+counts its calls, an optimizer that a step holds), since no general copy of those is safe.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -30,11 +33,20 @@ def _bits_equal(a: Tensor, b: Tensor) -> bool:
         return False
     if a.numel() == 0:
         return True
-    # Compared as bytes: NaN equals itself, -0.0 differs from 0.0.
-    return torch.equal(
-        a.detach().contiguous().reshape(-1).view(torch.uint8),
-        b.detach().contiguous().reshape(-1).view(torch.uint8),
-    )
+    return torch.equal(_as_integers(a), _as_integers(b))
+
+
+def _as_integers(tensor: Tensor) -> Tensor:
+    """The bits: as integers NaN equals itself, and -0.0 differs from 0.0."""
+    flat = tensor.detach().contiguous().reshape(-1)
+    wide = flat.numel() * flat.element_size() % 8 == 0 and flat.data_ptr() % 8 == 0
+    return flat.view(torch.int64 if wide else torch.uint8)
+
+
+def _same_storage(a: Tensor, b: Tensor) -> bool:
+    if a.layout != torch.strided or b.layout != torch.strided:
+        return a.layout == b.layout
+    return a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.stride() == b.stride()
 
 
 class _TensorState:
@@ -44,6 +56,8 @@ class _TensorState:
         self.tensor = tensor
         valueless = tensor.is_meta or is_lazy(tensor)
         self.values = None if valueless else tensor.detach().clone()
+        # The same storage: ``parameter.data = …`` would leave the tensor with another one.
+        self.data = None if valueless else tensor.detach()
         self.requires_grad = tensor.requires_grad
         # Asking a tensor that is no leaf for its gradient warns.
         self.gradient = tensor.grad if tensor.is_leaf else None
@@ -51,11 +65,11 @@ class _TensorState:
 
     def restore(self) -> None:
         with torch.no_grad():
-            if self.values is not None and not _bits_equal(self.tensor, self.values):
-                if self.tensor.shape != self.values.shape:
-                    self.tensor.data = self.values
-                else:
-                    self.tensor.copy_(self.values)
+            if self.values is not None and self.data is not None:
+                if not _same_storage(self.tensor, self.data):
+                    self.tensor.data = self.data
+                if not _bits_equal(self.tensor, self.values):
+                    self.tensor.detach().copy_(self.values)
             gradient, values = self.gradient, self.gradient_values
             if gradient is not None and values is not None and not _bits_equal(gradient, values):
                 gradient.copy_(values)
@@ -76,39 +90,91 @@ def _same_items(now: Any, before: Any) -> bool:
     return all(a is b for a, b in zip(now, before, strict=True))
 
 
-class _ModuleState:
-    """The attributes of one module, with the contents of its containers."""
+class _ContainerState:
+    """The items of a list, dictionary, set or deque."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.attributes = dict(module.__dict__)
-        self.contents = {
-            key: copy.copy(value)
-            for key, value in self.attributes.items()
-            if isinstance(value, _CONTAINERS)
-        }
+    def __init__(self, container: Any) -> None:
+        self.container = container
+        self.items = copy.copy(container)
 
     def restore(self) -> None:
+        container = self.container
+        if _same_items(container, self.items):
+            return
+        container.clear()
+        if isinstance(container, dict | set):
+            container.update(self.items)
+        else:
+            container.extend(self.items)
+
+
+class _ArrayState:
+    """The values of a NumPy array."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+        self.values = array.copy()
+
+    def restore(self) -> None:
+        if self.array.tobytes() != self.values.tobytes():
+            self.array[...] = self.values
+
+
+class _GeneratorState:
+    """The state of a random generator of torch, NumPy or Python."""
+
+    def __init__(self, generator: Any) -> None:
+        self.generator = generator
+        if isinstance(generator, torch.Generator):
+            self.state: Any = generator.get_state()
+        elif isinstance(generator, np.random.Generator):
+            self.state = generator.bit_generator.state
+        else:
+            self.state = generator.getstate()
+
+    def restore(self) -> None:
+        if isinstance(self.generator, torch.Generator):
+            self.generator.set_state(self.state)
+        elif isinstance(self.generator, np.random.Generator):
+            self.generator.bit_generator.state = self.state
+        else:
+            self.generator.setstate(self.state)
+
+
+_State = _TensorState | _ContainerState | _ArrayState | _GeneratorState
+
+
+def _states(model: nn.Module) -> list[_State]:
+    """What modules hold, each thing once; containers come before what they contain."""
+    found: dict[int, _State] = {}
+
+    def visit(value: Any) -> None:
+        if id(value) in found:
+            return
+        if isinstance(value, Tensor):
+            found[id(value)] = _TensorState(value)
+        elif isinstance(value, np.ndarray):
+            found[id(value)] = _ArrayState(value)
+        elif isinstance(value, torch.Generator | np.random.Generator | random.Random):
+            found[id(value)] = _GeneratorState(value)
+        elif isinstance(value, _CONTAINERS):
+            found[id(value)] = _ContainerState(value)
+            for item in list(value.values() if isinstance(value, dict) else value):
+                visit(item)
+        elif isinstance(value, tuple):
+            for item in value:
+                visit(item)
+
+    for module in model.modules():
         # torch lets modules intercept attribute access; the dictionary itself is the truth.
-        attributes = self.module.__dict__
-        if not _same_items(attributes, self.attributes):
-            attributes.clear()
-            attributes.update(self.attributes)
-        for key, before in self.contents.items():
-            container = self.attributes[key]
-            if _same_items(container, before):
-                continue
-            container.clear()
-            if isinstance(container, dict | set):
-                container.update(before)
-            else:
-                container.extend(before)
+        visit(module.__dict__)
+    return list(found.values())
 
 
-class _RandomStates:
-    """Python's, NumPy's and torch's random states, and generators found in modules."""
+class _Surroundings:
+    """The random states of Python, NumPy and torch, grad mode and autocast."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self) -> None:
         self.python = random.getstate()
         self.numpy = np.random.get_state()
         self.cpu = torch.get_rng_state()
@@ -116,12 +182,8 @@ class _RandomStates:
         self.cuda = torch.cuda.get_rng_state_all() if used else None
         mps = getattr(torch, "mps", None)
         self.mps = mps.get_rng_state() if mps and torch.backends.mps.is_available() else None
-        self.generators = [
-            (value, value.get_state())
-            for module in model.modules()
-            for value in vars(module).values()
-            if isinstance(value, torch.Generator)
-        ]
+        self.grad = torch.is_grad_enabled()
+        self.autocast = {device: torch.is_autocast_enabled(device) for device in ("cpu", "cuda")}
 
     def restore(self) -> None:
         random.setstate(self.python)
@@ -131,8 +193,9 @@ class _RandomStates:
             torch.cuda.set_rng_state_all(self.cuda)
         if self.mps is not None:
             torch.mps.set_rng_state(self.mps)
-        for generator, state in self.generators:
-            generator.set_state(state)
+        torch.set_grad_enabled(self.grad)
+        for device, enabled in self.autocast.items():
+            torch.set_autocast_enabled(device, enabled)
 
 
 @contextmanager
@@ -142,21 +205,11 @@ def untouched(model: nn.Module) -> Iterator[None]:
     Args:
         model: restored bit for bit, also when the block raises or is interrupted.
     """
-    modules = [_ModuleState(module) for module in model.modules()]
-    tensors: dict[int, _TensorState] = {}
-    for module in model.modules():
-        for owned in (*module._parameters.values(), *module._buffers.values()):
-            if isinstance(owned, Tensor) and id(owned) not in tensors:
-                tensors[id(owned)] = _TensorState(owned)
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and id(value) not in tensors:
-                tensors[id(value)] = _TensorState(value)
-    states = _RandomStates(model)
+    states = _states(model)
+    surroundings = _Surroundings()
     try:
         yield
     finally:
-        for module_state in modules:
-            module_state.restore()
-        for tensor_state in tensors.values():
-            tensor_state.restore()
-        states.restore()
+        for state in states:
+            state.restore()
+        surroundings.restore()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,9 @@ from firstlight.frameworks.torch.layouts import describe_parameters, named_tenso
 from firstlight.frameworks.torch.probes import MEASURED, Probe
 from firstlight.frameworks.torch.reachability import wakes_after_one_step
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
-from firstlight.records.checkup import Observation, ParameterReading
-from firstlight.records.network import Network, Operation, Task
+from firstlight.frameworks.torch.weights import parameter_readings
+from firstlight.records.checkup import Observation
+from firstlight.records.network import Network, Operation, Parameter, Task
 from firstlight.theory.activations import activation
 
 _COTANGENT_SEED = 2
@@ -40,7 +41,7 @@ class _Recorder:
             self.loss_operands = (operation, data)
         if operation.kind not in MEASURED:
             return result
-        if self._needs_leaf and torch.is_grad_enabled():
+        if self._needs_leaf and torch.is_grad_enabled() and not operation.in_place:
             if not result.requires_grad and result.is_floating_point():
                 # Frozen first layers send no gradient back; a leaf of zeros makes δ exist here.
                 self.leaf = torch.zeros_like(result, requires_grad=True)
@@ -60,12 +61,17 @@ class _Recorder:
 
 
 @dataclass(frozen=True)
-class _Scalar:
-    """What is differentiated: a loss, or a random direction of the outputs."""
+class _Ends:
+    """What a pass ended in: a loss, or outputs without one."""
 
-    value: Tensor | None
-    is_loss: bool = False
+    loss: Tensor | None = None
     outputs: list[Tensor] = field(default_factory=list)
+
+    def scalar(self) -> Tensor | None:
+        """What is differentiated: the loss, or a random direction of the outputs."""
+        if self.loss is not None:
+            return self.loss.reshape(())
+        return _cotangent(self.outputs) if self.outputs else None
 
 
 def check_model(model: nn.Module) -> torch.device:
@@ -95,6 +101,14 @@ def check_model(model: nn.Module) -> torch.device:
     return next(iter(named.values())).device
 
 
+def _loss(value: Any, what: str = "loss") -> Tensor:
+    """What a user's loss or step returned, if it is a scalar."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value
+    got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    raise BadInputError(f"{what}: must return a scalar tensor, the loss; got {got}")
+
+
 def _cotangent(outputs: list[Tensor]) -> Tensor:
     """⟨output, unit normal direction⟩: what backward starts from where there is no loss."""
     generator = torch.Generator().manual_seed(_COTANGENT_SEED)
@@ -105,20 +119,19 @@ def _cotangent(outputs: list[Tensor]) -> Tensor:
     ).sum()
 
 
-def _task(recorder: _Recorder) -> tuple[Task, int | None, float | None, Tensor | None]:
-    """Task, classes, undecided loss and logits, from the operands of the loss."""
+def _task(recorder: _Recorder) -> tuple[Task, int | None, Tensor | None]:
+    """Task, classes and logits, from the operands of the loss."""
     if recorder.loss_operands is None:
-        return "unknown", None, None, None
+        return "unknown", None, None
     operation, operands = recorder.loss_operands
     head = operands[0] if operands else None
     if operation.function in ("cross_entropy", "nll_loss") and head is not None:
-        classes = int(head.shape[1 if head.dim() > 1 else 0])
-        return "classification", classes, math.log(classes) if classes > 1 else 0.0, head
+        return "classification", int(head.shape[1 if head.dim() > 1 else 0]), head
     if operation.function.startswith("binary_cross_entropy"):
-        return "binary", 2, math.log(2), head
+        return "binary", 2, head
     if operation.function in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
-        return "regression", None, None, head
-    return "unknown", None, None, head
+        return "regression", None, head
+    return "unknown", None, head
 
 
 def observe(
@@ -152,107 +165,128 @@ def observe(
     device = check_model(model)
     named = named_tensors(model)
     loss_function = batches.resolve_loss(loss)
+    if step is not None and not callable(step):
+        raise BadInputError(
+            f"step: expected a callable (model, batch) → loss, got {type(step).__name__}"
+        )
     if loss_function is not None and target is None and step is None:
         raise BadInputError(
             "target: missing; a loss needs one (or pass step=lambda model, batch: …)"
         )
-    batch, target = batches.placed(batch, device), batches.placed(target, device)
-    batches.check_batch(batch)
-    samples = next((int(t.shape[0]) for t in tensors_in(batch) if t.dim() > 0), 1)
+    with torch.inference_mode(False):
+        given, target = batches.placed(batch, device), batches.placed(target, device)
+    if step is None:
+        batches.check_batch(given)
+    batches.check_values(given, "batch")
+    batches.check_values(target, "target")
+    samples = next((int(t.shape[0]) for t in tensors_in(given) if t.dim() > 0), 1)
+    square = _mean_square(given)
 
-    def scalar_of(module: nn.Module) -> _Scalar:
+    def run(module: nn.Module, given: Any) -> _Ends:
         if step is not None:
-            value = step(module, batch)
-            if not isinstance(value, Tensor) or value.numel() != 1:
-                got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise BadInputError(f"step: must return a scalar tensor, the loss; got {got}")
-            return _Scalar(value.reshape(()), is_loss=True)
-        output = batches.call(module, batch)
+            with batches.WithoutBackward():
+                value = step(module, given)
+            return _Ends(loss=_loss(value, "step"))
+        output = batches.call(module, given)
         if loss_function is not None:
-            value = loss_function(batches.output_tensor(output), target)
-            return _Scalar(value, is_loss=True)
+            return _Ends(loss=_loss(loss_function(batches.output_tensor(output), target)))
         if target is not None:
             tensor = batches.output_tensor(output)
-            value = batches.inferred_loss(tensor, target)(tensor, target)
-            return _Scalar(value, is_loss=True)
+            return _Ends(loss=batches.inferred_loss(tensor, target)(tensor, target))
         own = batches.own_loss(output)
         if own is not None:
-            return _Scalar(own, is_loss=True)
+            return _Ends(loss=_loss(own))
         outputs = [t for t in tensors_in(output) if t.is_floating_point() and t.requires_grad]
-        return _Scalar(_cotangent(outputs) if outputs else None, outputs=outputs)
+        return _Ends(outputs=outputs)
 
     with untouched(model), torch.inference_mode(False), torch.enable_grad():
         if not model.training:
             model.train()
         recorder = _Recorder(samples)
         tracer = Tracer(model, {id(p): n for n, p in named.items()}, recorder)
+        described = describe_parameters(model)
         try:
             with tracer.module_names(), tracer:
-                tracer.add_inputs(t for t in tensors_in(batch) if t.is_floating_point())
-                scalar = scalar_of(model)
+                tracer.add_inputs(tensors_in(given))
+                ends = run(model, given)
         except FirstlightError:
             raise
         except Exception as error:
             raise ModelRaisedError(
                 f"{type(model).__name__}: raised {type(error).__name__} on a batch of"
-                f" {batches.shapes_of(batch)}: {' '.join(str(error).split()) or 'no message'}"
+                f" {batches.shapes_of(given)}: {' '.join(str(error).split()) or 'no message'}"
             ) from error
-        return _backward(model, named, tracer, recorder, scalar, scalar_of, batch)
+        again = batches.placed(batch, device)  # the model may have written into the first copy
+        return _backward(
+            model,
+            named,
+            described,
+            tracer,
+            recorder,
+            ends,
+            lambda m: run(m, again).scalar(),
+            input_second_moment=square,
+        )
 
 
 def _backward(
     model: nn.Module,
     named: Mapping[str, nn.Parameter],
+    described: Sequence[Parameter],
     tracer: Tracer,
     recorder: _Recorder,
-    scalar: _Scalar,
-    scalar_of: Callable[[nn.Module], _Scalar],
-    batch: Any,
+    ends: _Ends,
+    run_again: Callable[[nn.Module], Tensor | None],
+    *,
+    input_second_moment: float | None,
 ) -> Observation:
     """Differentiate, and gather everything into one record."""
     trainable = {name: p for name, p in named.items() if p.requires_grad}
     gradients: dict[str, Tensor | None] = dict.fromkeys(trainable)
-    cotangent: Any = "loss" if scalar.is_loss else "random"
-    task, classes, undecided, logits = _task(recorder)
-    value = scalar.value
+    cotangent: Any = "random" if ends.loss is None else "loss"
+    task, classes, logits = _task(recorder)
+    undecided = tracer.undecided
+    value = ends.scalar()
     if value is not None and value.requires_grad:
-        gradients = _differentiate(value, trainable, recorder.leaf)
-        if _restart_at_head(recorder, trainable):
+        # Keeping the graph costs memory, and only a zero weight can make it needed again.
+        zero_weight = any(p.dim() > 1 and not _any(p) for p in named.values())
+        try:
+            gradients = _differentiate(value, trainable, recorder.leaf, retain=zero_weight)
+        except Exception as error:
+            raise ModelRaisedError(
+                f"{type(model).__name__}: its backward pass raised {type(error).__name__}:"
+                f" {' '.join(str(error).split()) or 'no message'}"
+            ) from error
+        if zero_weight and _restart_at_head(recorder, trainable):
             cotangent = "head-input"
-    asleep = [n for n, g in gradients.items() if g is not None and not bool(g.any())]
+    asleep = [n for n, g in gradients.items() if g is not None and not _any(g)]
     woken: frozenset[str] = frozenset()
     if asleep:
-        woken = wakes_after_one_step(
-            model, trainable, gradients, asleep, lambda m: scalar_of(m).value
-        )
-    outputs = scalar.outputs
+        woken = wakes_after_one_step(model, trainable, gradients, asleep, run_again)
+    outputs = ends.outputs
     head = logits if logits is not None else (outputs[0] if outputs else None)
     result_makers = [tracer.maker(t) for t in ([head] if head is not None else outputs)]
-    floating = [t for t in tensors_in(batch) if t.is_floating_point()]
     return Observation(
         network=Network(
             name=type(model).__name__,
             framework="torch",
             operations=tuple(tracer.operations),
-            parameters=describe_parameters(model),
+            parameters=tuple(described),
             outputs=tuple(m for m in result_makers if m is not None),
             not_looked_into=tuple(op.name for op in tracer.operations if op.opaque),
         ),
         readings=tuple(probe.reading() for probe in recorder.probes.values()),
-        parameters=tuple(
-            _parameter_reading(name, p, gradients.get(name), name in woken)
-            for name, p in named.items()
-        ),
+        parameters=parameter_readings(named, described, gradients, woken),
         samples=recorder.samples,
-        loss=float(value.detach()) if scalar.is_loss and value is not None else None,
-        undecided_loss=undecided,
+        loss=None if ends.loss is None else float(ends.loss.detach()),
+        undecided_loss=float(undecided)
+        if undecided is not None and undecided.numel() == 1
+        else None,
         task=task,
         classes=classes,
-        logits_std=float(head.detach().float().std())
-        if head is not None and head.numel() > 1
-        else None,
+        logits_std=_spread(head),
+        input_second_moment=input_second_moment,
         cotangent=cotangent,
-        input_second_moment=_mean_square(floating),
         device=str(next(iter(named.values())).device),
         dtype=str(next(iter(named.values())).dtype).removeprefix("torch."),
         mode="train",
@@ -265,7 +299,9 @@ def _spread(head: Tensor | None) -> float | None:
     return float(head.detach().float().std())
 
 
-def _mean_square(tensors: list[Tensor]) -> float | None:
+def _mean_square(batch: Any) -> float | None:
+    """Of the floating tensors in a batch."""
+    tensors = [t.detach() for t in tensors_in(batch) if t.is_floating_point()]
     if not tensors:
         return None
     total = sum(float((t.float() ** 2).sum()) for t in tensors)
@@ -273,14 +309,24 @@ def _mean_square(tensors: list[Tensor]) -> float | None:
 
 
 def _differentiate(
-    scalar: Tensor, trainable: Mapping[str, nn.Parameter], leaf: Tensor | None
+    scalar: Tensor,
+    trainable: Mapping[str, nn.Parameter],
+    leaf: Tensor | None,
+    *,
+    retain: bool = False,
 ) -> dict[str, Tensor | None]:
     """Gradients by name; nothing is accumulated anywhere, so no hook of an optimizer fires."""
     wanted = [*trainable.values(), *([leaf] if leaf is not None else [])]
     if not wanted:
         return {}
-    found = torch.autograd.grad(scalar, wanted, allow_unused=True, retain_graph=True)
+    found = torch.autograd.grad(scalar, wanted, allow_unused=True, retain_graph=retain)
     return dict(zip(trainable, found, strict=False))
+
+
+def _any(tensor: Tensor) -> bool:
+    """Whether a value is not zero; a glance at the first ones settles most tensors."""
+    flat = tensor.detach().reshape(-1)
+    return bool(flat[:64].any()) or bool(flat.any())
 
 
 def _restart_at_head(recorder: _Recorder, trainable: Mapping[str, nn.Parameter]) -> bool:
@@ -297,24 +343,3 @@ def _restart_at_head(recorder: _Recorder, trainable: Mapping[str, nn.Parameter])
         return False
     _differentiate(_cotangent([head_input]), trainable, recorder.leaf)
     return True
-
-
-def _parameter_reading(
-    name: str, parameter: nn.Parameter, gradient: Tensor | None, woken: bool
-) -> ParameterReading:
-    values = parameter.detach()
-    plain = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-    flat = plain.reshape(-1)
-    size = max(1, flat.numel())
-    return ParameterReading(
-        name=name,
-        value_rms=float(torch.linalg.vector_norm(plain)) / math.sqrt(size),
-        gradient_rms=(
-            None
-            if gradient is None
-            else float(torch.linalg.vector_norm(gradient.detach().float())) / math.sqrt(size)
-        ),
-        constant=flat.numel() > 1 and bool((flat == flat[0]).all()),
-        non_finite=int((~torch.isfinite(plain)).sum()),
-        zero_gradient_at_start_only=woken,
-    )

@@ -6,6 +6,7 @@ The full tensors are not kept.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firstlight.measuring.estimates import mean_over_samples
-from firstlight.measuring.twins import find_twins
+from firstlight.measuring.twins import Twins, find_twins
 from firstlight.records.checkup import Reading
 from firstlight.records.network import Operation
 
 _PROJECTIONS = 3
 _PROJECTION_SEED = 1
-MEASURED = frozenset({"weighted", "activation", "add", "embedding", "norm", "composite"})
+_RESOLUTION = 1e-6
+"""Relative error of a difference of two float32 sums of squares."""
+
+MEASURED = frozenset({"weighted", "activation", "add", "embedding", "composite"})
 """Kinds of operation that get a probe."""
 
 
@@ -59,36 +63,38 @@ class Probe:
         return tensor.reshape(self._samples if batched else 1, -1)
 
     def _projections(self, tensor: Tensor) -> Tensor | None:
+        """(units, p): each unit's values over samples and positions on a few random directions."""
         axis = self.operation.unit_axis
         if axis is None or axis >= tensor.dim() or tensor.shape[axis] < 2:
             return None
-        rows = tensor.movedim(axis, 0).flatten(1)
+        units = tensor.shape[axis]
         generator = torch.Generator(device="cpu").manual_seed(_PROJECTION_SEED)
-        directions = torch.randn(rows.shape[1], _PROJECTIONS, generator=generator)
-        return rows @ directions.to(rows)
+        before, after = prod(tensor.shape[:axis]), prod(tensor.shape[axis + 1 :])
+        directions = torch.randn(before, after, _PROJECTIONS, generator=generator).to(tensor)
+        if after == 1:
+            return tensor.reshape(before, units).T @ directions[:, 0]
+        # In the tensor's own order: no copy of it is made.
+        return (tensor.reshape(before, units, after) @ directions).sum(dim=0)
 
     def forward(self, result: Tensor) -> None:
         """Measure the result of the operation."""
         values = _real(result)
         flat = self._per_sample(values)
         norms = torch.linalg.vector_norm(flat, dim=1)
-        self._forward = {"norms": norms, "elements": flat.shape[1], "mean": values.mean()}
-        if flat.shape[0] > 1:
-            # The norm of the deviations, not their squares: small signals must not underflow.
-            deviation = torch.linalg.vector_norm(flat - flat.mean(dim=0))
-            self._forward["deviation"] = deviation
+        centre = flat.mean(dim=0)
+        self._forward = {
+            "norms": norms,
+            "elements": flat.shape[1],
+            "mean": centre.mean(),
+            "centre": torch.linalg.vector_norm(centre),
+        }
         if not bool(torch.isfinite(norms.sum())):
             self._forward["non_finite"] = int((~torch.isfinite(values)).sum())
         if self.operation.kind in ("weighted", "activation"):
             self._forward["projections"] = self._projections(values)
-        axis = self.operation.unit_axis
-        if self.operation.kind == "activation":
-            if axis is not None and values.dim() > 1:
-                others = [d for d in range(values.dim()) if d != axis]
-                self._forward["dead"] = values.abs().amax(dim=others) == 0
-            if self._saturated is not None:
-                low, high = self._saturated
-                self._forward["saturated"] = ((values < low) | (values > high)).float().mean()
+        if self._saturated is not None:
+            low, high = self._saturated
+            self._forward["saturated"] = ((values < low) | (values > high)).float().mean()
 
     def backward(self, gradient: Tensor) -> None:
         """Measure δ, the gradient with respect to the result."""
@@ -101,6 +107,26 @@ class Probe:
         if self.operation.kind in ("weighted", "activation"):
             self._backward["projections"] = self._projections(values)
 
+    def _twins(self, values: NDArray[np.float64], gradients: NDArray[np.float64]) -> Twins:
+        if self.operation.kind != "activation":
+            return find_twins(values, gradients, up_to_sign=False)
+        # Dead units give equal zeros, however different their weights are: they do not count here.
+        alive = np.flatnonzero(values.any(axis=1))
+        if len(alive) < 2:
+            return Twins(units=0, example=None)
+        twins = find_twins(values[alive], gradients[alive], up_to_sign=True)
+        if twins.example is None:
+            return twins
+        first, second = (int(alive[i]) for i in twins.example)
+        return Twins(units=twins.units, example=(first, second))
+
+    def _spread(self, squares: NDArray[np.float64]) -> float:
+        """Mean squared deviation from the batch mean; 0 below the resolution of float32 sums."""
+        mean_square = float(squares.mean())
+        spread = mean_square - float(self._forward["centre"]) ** 2
+        resolved = spread > _RESOLUTION * mean_square
+        return spread / self._forward["elements"] if resolved else 0.0
+
     @property
     def delta_is_zero(self) -> bool:
         """Whether a gradient came back and was exactly zero."""
@@ -111,27 +137,27 @@ class Probe:
         forward, backward = self._forward, self._backward
         more: dict[str, Any] = {}
         if backward:
-            squares = _host(backward["norms"]) ** 2
-            more["delta_square_per_sample"] = mean_over_samples(squares)
-            more["delta_mean_square"] = mean_over_samples(squares / backward["elements"])
+            deltas = _host(backward["norms"]) ** 2
+            more["delta_square_per_sample"] = mean_over_samples(deltas)
+            more["delta_mean_square"] = mean_over_samples(deltas / backward["elements"])
             more["non_finite_delta"] = backward.get("non_finite", 0)
-        values, gradients = forward.get("projections"), backward.get("projections")
-        if values is not None and gradients is not None:
-            odd_twins = self.operation.kind == "activation"
-            twins = find_twins(_host(values), _host(gradients), up_to_sign=odd_twins)
+        if forward.get("projections") is not None and backward.get("projections") is not None:
+            twins = self._twins(_host(forward["projections"]), _host(backward["projections"]))
             more["twin_units"], more["twin_example"] = twins.units, twins.example
-        if "deviation" in forward:
-            size = forward["elements"] * len(forward["norms"])
-            more["sample_spread"] = float(forward["deviation"]) ** 2 / size
-        if "dead" in forward:
-            more["dead_fraction"] = float(forward["dead"].float().mean())
+        squares = _host(forward["norms"]) ** 2
+        if len(squares) > 1:
+            more["sample_spread"] = self._spread(squares)
+        if self.operation.kind == "activation" and forward.get("projections") is not None:
+            # A unit that is zero on every sample has exactly zero projections; no other has.
+            dead = (forward["projections"] == 0).all(dim=1)
+            more["dead_fraction"] = float(dead.float().mean())
         if "saturated" in forward:
             more["saturated_fraction"] = float(forward["saturated"])
         return Reading(
             operation=self.operation.index,
             name=self.operation.name,
             mean=float(forward["mean"]),
-            second_moment=mean_over_samples(_host(forward["norms"]) ** 2 / forward["elements"]),
+            second_moment=mean_over_samples(squares / forward["elements"]),
             non_finite=forward.get("non_finite", 0),
             **more,
         )

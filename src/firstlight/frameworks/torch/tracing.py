@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -45,6 +46,47 @@ def _is_tracked(value: Any) -> bool:
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
 
 
+def _version(tensor: Tensor) -> int:
+    """How often a tensor has been written to; inference tensors do not count it."""
+    return 0 if tensor.is_inference() else int(tensor._version)
+
+
+def _speaks_for_itself(module: nn.Module) -> bool:
+    """Whether what runs inside a module *is* the module: torch's own layers, parametrised or not.
+
+    Their operations bear the module's path alone; those in other modules add the function's name.
+    """
+    own = str(getattr(type(module).forward, "__module__", "")).startswith("torch.nn.modules")
+    inner = [name for name, _ in module.named_children() if name != "parametrizations"]
+    return own and not inner
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a torch function, and what its operands are."""
+
+    func: Any
+    name: str
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+    operands: list[Tensor]
+    makers: list[int | None]
+    parameters: tuple[str, ...]
+    in_place: bool
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """The operations that made the operands."""
+        return tuple(dict.fromkeys(maker for maker in self.makers if maker is not None))
+
+    @property
+    def data(self) -> tuple[Tensor, ...]:
+        """The operands that operations made."""
+        return tuple(
+            t for t, maker in zip(self.operands, self.makers, strict=True) if maker is not None
+        )
+
+
 class Tracer(TorchFunctionMode):
     """Records the operations of one forward pass.
 
@@ -57,26 +99,33 @@ class Tracer(TorchFunctionMode):
     def __init__(self, model: nn.Module, parameters: Mapping[int, str], observer: Observer) -> None:
         super().__init__()
         self.operations: list[Operation] = []
+        self.undecided: Tensor | None = None
+        """What the last loss would be if its first operand told nothing; None if not known."""
         self._observer = observer
         self._parameters = parameters
+        self._model = model
         self._buffers = {id(buffer) for buffer in model.buffers()}
         self._paths = {
             id(m): canonical_name(name) if name else "" for name, m in model.named_modules()
         }
-        self._leaves = {id(m) for m in model.modules() if not any(m.children())}
+        self._speaking = {id(m) for m in model.modules() if _speaks_for_itself(m)}
         self._stack: list[tuple[str, bool]] = [("", False)]
         self._names: Counter[str] = Counter()
         # Which operation made a tensor, and which parameters an expression of parameters used.
         self._makers: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._expressions: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        # Integers and masks that depend on the batch: no operations, but what they index is one.
+        self._discrete: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
     @contextmanager
     def module_names(self) -> Iterator[None]:
         """Keep track of which module is running, by global hooks: none is put on a module."""
 
-        def enter(module: nn.Module, _: Any) -> None:
+        def enter(module: nn.Module, inputs: Any) -> None:
+            if module is self._model:  # a step may call it with tensors of its own making
+                self.add_inputs(tensors_in(inputs))
             path = self._paths.get(id(module), self._stack[-1][0])
-            self._stack.append((path, id(module) in self._leaves))
+            self._stack.append((path, id(module) in self._speaking))
 
         def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
             self._stack.pop()
@@ -90,15 +139,27 @@ class Tracer(TorchFunctionMode):
             after.remove()
 
     def add_inputs(self, tensors: Iterable[Tensor]) -> None:
-        """Make the batch's floating tensors operations of kind ``input``."""
+        """Make floating tensors operations of kind ``input``, and remember integer ones."""
         for tensor in tensors:
-            if id(tensor) not in self._parameters:
-                self._record("input", "input", (), (), tensor, ())
+            if id(tensor) in self._parameters or self._depends_on_data(tensor):
+                continue
+            if _is_tracked(tensor):
+                self._record(_Call(None, "input", (), {}, [], [], (), False), "input", tensor)
+            else:
+                self._discrete[tensor] = True
 
     def maker(self, tensor: Tensor) -> int | None:
         """The operation that made ``tensor``, if it was seen."""
         found = self._makers.get(tensor)
         return None if found is None else int(found)
+
+    def _depends_on_data(self, tensor: Tensor) -> bool:
+        return tensor in self._makers or tensor in self._discrete
+
+    def _used(self, operand: Tensor) -> tuple[str, ...]:
+        """The parameters that an operand is, or was computed from."""
+        name = self._parameters.get(id(operand))
+        return (name,) if name is not None else self._expressions.get(operand, ())
 
     def __torch_function__(
         self,
@@ -109,131 +170,121 @@ class Tracer(TorchFunctionMode):
     ) -> Any:
         """Run one torch function and record it."""
         keywords = dict(kwargs or {})
-        in_place = functions.is_in_place(func)
-        operands = [t for t in tensors_in((args, keywords)) if isinstance(t, Tensor)]
-        makers = [self.maker(t) for t in operands]
+        operands = list(tensors_in((args, keywords)))
+        call = _Call(
+            func=func,
+            name=functions.plain_name(func),
+            args=args,
+            keywords=keywords,
+            operands=operands,
+            makers=[self.maker(t) for t in operands],
+            parameters=tuple(dict.fromkeys(name for t in operands for name in self._used(t))),
+            in_place=functions.is_in_place(func),
+        )
+        from_data = any(self._depends_on_data(t) for t in operands)
+        versions = {id(t): _version(t) for t in operands}
         result = func(*args, **keywords)
         if isinstance(result, Tensor):
-            if _is_tracked(result):
-                return self._seen(func, in_place, args, keywords, operands, makers, result)
-        elif isinstance(result, tuple | list) and any(_is_tracked(item) for item in result):
-            items = [
-                self._seen(func, in_place, args, keywords, operands, makers, item)
-                if _is_tracked(item)
-                else item
-                for item in result
-            ]
-            # Named tuples of torch (``max`` with a dimension) are rebuilt from a sequence.
-            return type(result)(items) if type(result) is not tuple else tuple(items)
+            if versions.get(id(result), _version(result)) != _version(result):
+                call = replace(call, in_place=True)  # ``relu(x, inplace=True)``
+            return self._seen(call, result, from_data)
+        if type(result) in (tuple, list) or hasattr(result, "n_fields"):  # max, sort: named tuples
+            return self._seen_many(call, result, from_data)
+        if call.name == "setitem" and from_data:
+            self._seen(replace(call, in_place=True), args[0], from_data)
         return result
 
-    def _seen(
-        self,
-        func: Any,
-        in_place: bool,
-        args: tuple[Any, ...],
-        keywords: Mapping[str, Any],
-        operands: list[Tensor],
-        makers: list[int | None],
-        result: Tensor,
-    ) -> Tensor:
+    def _seen_many(self, call: _Call, results: Any, from_data: bool) -> Any:
+        """One call, one operation: the first floating result stands for the others."""
+        items = list(results)
+        first = next((i for i, item in enumerate(items) if _is_tracked(item)), None)
+        if first is not None:
+            items[first] = self._seen(call, items[first], from_data)
+            index = self.maker(items[first])
+            for item in items:
+                if _is_tracked(item) and index is not None:
+                    self._makers[item] = index
+                elif _is_tracked(item) and call.parameters:
+                    self._expressions[item] = call.parameters
+        for item in items:
+            if isinstance(item, Tensor) and not _is_tracked(item):
+                self._seen(call, item, from_data)
+        return type(results)(items)
+
+    def _seen(self, call: _Call, result: Tensor, from_data: bool) -> Tensor:
         if id(result) in self._parameters or id(result) in self._buffers:
             return result
-        if not in_place and self.maker(result) is not None:
-            return result  # handed through: ``contiguous`` of what already is
-        parameters = tuple(
-            dict.fromkeys(
-                name
-                for operand in operands
-                for name in (
-                    (self._parameters[id(operand)],)
-                    if id(operand) in self._parameters
-                    else self._expressions.get(operand, ())
-                )
-            )
-        )
-        sources = tuple(dict.fromkeys(m for m in makers if m is not None))
-        if not sources and parameters:
-            self._expressions[result] = parameters  # weight norm and its like: still a weight
+        if not _is_tracked(result):
+            if from_data:
+                self._discrete[result] = True
             return result
-        name = functions.plain_name(func)
-        data = tuple(o for o, m in zip(operands, makers, strict=True) if m is not None)
-        return self._record(
-            name,
-            self._kind(name, sources, parameters, args, keywords),
-            sources,
-            parameters,
-            result,
-            data,
-            activation=functions.activation_of(name, args, keywords),
-            in_place=in_place,
-        )
+        if not call.in_place and self.maker(result) is not None:
+            return result  # handed through: ``contiguous`` of what already is
+        kind = self._kind(call)
+        if not from_data and kind != "embedding":
+            # Constants, and expressions of parameters (weight norm and its like): still a weight.
+            if call.parameters:
+                self._expressions[result] = call.parameters
+            return result
+        if kind == "loss":
+            self.undecided = functions.undecided_loss(call.func, call.args, call.keywords)
+        return self._record(call, kind, result)
 
-    def _kind(
-        self,
-        name: str,
-        sources: tuple[int, ...],
-        parameters: tuple[str, ...],
-        args: tuple[Any, ...],
-        keywords: Mapping[str, Any],
-    ) -> OperationKind:
-        if name in functions.WEIGHTED:
-            return "weighted" if parameters else "other"
-        if functions.activation_of(name, args, keywords) is not None:
+    def _kind(self, call: _Call) -> OperationKind:
+        if call.name in functions.WEIGHTED:
+            return "weighted" if call.parameters else "other"
+        if functions.activation_of(call.name, call.args, call.keywords) is not None:
             return "activation"
-        kind = functions.kind_of(name)
-        if kind in ("add", "multiply") and len(sources) < 2:
+        if call.name in functions.LOOKUPS and call.parameters and not call.sources:
+            return "embedding" if any(t in self._discrete for t in call.operands) else "shape"
+        kind = functions.kind_of(call.name)
+        if kind in ("add", "multiply") and len(call.sources) < 2:
             return "other"  # a constant or a parameter is added: no branches meet
         return kind
 
-    def _record(
-        self,
-        function: str,
-        kind: OperationKind,
-        sources: tuple[int, ...],
-        parameters: tuple[str, ...],
-        result: Tensor,
-        data: tuple[Tensor, ...],
-        **more: Any,
-    ) -> Tensor:
+    def _record(self, call: _Call, kind: OperationKind, result: Tensor) -> Tensor:
         operation = Operation(
             index=len(self.operations),
-            name=self._name(function),
+            name=self._name(call.name),
             kind=kind,
-            function=function,
-            inputs=sources,
-            parameters=parameters,
+            function=call.name,
+            inputs=call.sources,
+            parameters=call.parameters,
             shape=tuple(result.shape),
-            unit_axis=self._unit_axis(function, kind, sources, result),
-            opaque=kind == "composite" and function != "scaled_dot_product_attention",
-            **more,
+            unit_axis=self._unit_axis(call, kind, result),
+            opaque=kind == "composite" and call.name != "scaled_dot_product_attention",
+            activation=functions.activation_of(call.name, call.args, call.keywords),
+            in_place=call.in_place,
         )
         self.operations.append(operation)
-        result = self._observer(operation, result, data)
+        result = self._observer(operation, result, call.data)
         self._makers[result] = operation.index
         return result
 
     def _name(self, function: str) -> str:
-        path, leaf = self._stack[-1]
-        base = path if leaf else (f"{path}.{function}" if path else function)
+        path, speaks = self._stack[-1]
+        alone = path and (speaks or function == "multi_head_attention_forward")
+        base = path if alone else f"{path}.{function}".lstrip(".")
         self._names[base] += 1
         count = self._names[base]
         return base if count == 1 else f"{base}#{count}"
 
-    def _unit_axis(
-        self, function: str, kind: OperationKind, sources: tuple[int, ...], result: Tensor
-    ) -> int | None:
+    def _unit_axis(self, call: _Call, kind: OperationKind, result: Tensor) -> int | None:
         rank = result.dim()
         if rank == 0:
             return None
-        if function in functions.CONVOLUTIONS:
-            spatial = int(function[-2])
+        if call.name in functions.CONVOLUTIONS:
+            spatial = int(call.name[-2])
             return rank - spatial - 1
-        if function in ("batch_norm", "instance_norm", "group_norm"):
+        if call.name in ("batch_norm", "instance_norm", "group_norm"):
             return 1 if rank > 1 else None
-        if kind in ("weighted", "embedding") or function == "layer_norm":
+        if call.name in functions.PRODUCTS and rank > 1 and self._used(call.operands[0]):
+            return rank - 2  # W @ x: the weight's rows are the result's rows
+        if kind in ("weighted", "embedding", "composite") or call.name == "layer_norm":
             return rank - 1
-        for source in sources:
+        if call.name in functions.TRANSPOSING:
+            return None
+        for source in call.sources:
             made = self.operations[source]
             if len(made.shape) == rank and made.unit_axis is not None:
                 same = made.shape[made.unit_axis] == result.shape[made.unit_axis]

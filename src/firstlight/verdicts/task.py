@@ -1,0 +1,92 @@
+"""Findings that are not the initialization's fault: input, head and loss that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from firstlight.records.checkup import Finding
+from firstlight.records.network import Operation
+from firstlight.verdicts import limits
+from firstlight.verdicts.view import View
+
+_CLASSES = ("cross_entropy", "nll_loss")
+
+
+def _source(view: View, operation: Operation) -> Operation | None:
+    """What made the first input of an operation, past changes of shape."""
+    operations = view.observation.network.operations
+    current = operation
+    while current.inputs:
+        current = operations[current.inputs[0]]
+        if current.kind != "shape":
+            return current
+    return None
+
+
+def _mismatch(view: View, loss: Operation) -> tuple[str, str] | None:
+    """Cause and cure of a head that does not fit its loss, or None if it fits."""
+    source = _source(view, loss)
+    function = source.function if source is not None else ""
+    if loss.function in _CLASSES and view.observation.classes == 1:
+        cause = "cross-entropy over one class is always zero: there is nothing to choose from"
+        return cause, "use binary_cross_entropy_with_logits, or give the head two outputs"
+    if loss.function == "cross_entropy" and function in ("softmax", "sigmoid"):
+        cause = f"cross_entropy applies log_softmax itself; {function} before it flattens the loss"
+        return cause, f"remove the {function} from the head"
+    if loss.function == "cross_entropy" and function in ("relu", "relu6"):
+        return "logits behind a ReLU are never negative", f"remove the {function} from the head"
+    if loss.function == "nll_loss" and function == "softmax":
+        return "nll_loss wants log-shares, softmax gives shares", "use log_softmax in the head"
+    if loss.function == "binary_cross_entropy_with_logits" and function in ("sigmoid", "softmax"):
+        cause = f"this loss applies the sigmoid itself; {function} before it flattens the loss"
+        return cause, f"remove the {function} from the head"
+    if source is not None and source.kind == "softmax" and source.units == 1:
+        return "a softmax over one unit is always one", "use a sigmoid, or two outputs"
+    return None
+
+
+def head_mismatch(view: View) -> Iterator[Finding]:
+    """head-mismatch: no initialization can help a head that contradicts its loss."""
+    for loss in view.observation.network.operations:
+        if loss.kind != "loss":
+            continue
+        found = _mismatch(view, loss)
+        if found is None:
+            continue
+        cause, cure = found
+        source = _source(view, loss)
+        where = tuple(op.name for op in (source, loss) if op is not None)
+        yield Finding(
+            kind="head-mismatch",
+            severity="error",
+            where=where,
+            evidence=f"`{loss.function}` is computed from `{where[0]}`"
+            + (f" with {view.observation.classes} class" if view.observation.classes == 1 else ""),
+            cause=f"{cause}; the initialization is not to blame",
+            cure=cure,
+        )
+        return
+
+
+def input_scale(view: View) -> Iterator[Finding]:
+    """input-scale: numbers far from unit scale go straight into a weight."""
+    square = view.observation.input_second_moment
+    if not square:
+        return
+    readers = [
+        operation
+        for operation in view.observation.network.weighted()
+        if (origin := view.graph.feed(operation).origin) is not None and origin.kind == "input"
+    ]
+    rms = square**0.5
+    if not readers or 1 / limits.INPUT_SCALE <= rms <= limits.INPUT_SCALE:
+        return
+    yield Finding(
+        kind="input-scale",
+        severity="warning",
+        where=tuple(operation.name for operation in readers),
+        evidence=f"the inputs have a root mean square of {rms:.3g}; weights are drawn for about 1"
+        f" (limits 1/{limits.INPUT_SCALE:g} and {limits.INPUT_SCALE:g})",
+        cause="the data is not normalized (raw pixels or physical units)",
+        cure="normalize it: (x - mean) / std, with numbers from the training part",
+    )

@@ -1,0 +1,19 @@
+"""Shared by all tests: where the zoo of models is, and a known random state for each test."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# `tests/torch` cannot be a package (it would stand before the real torch), so its zoo is a plain
+# module; added here, ``import models`` works in each of pytest's import modes.
+sys.path.append(str(Path(__file__).parent / "torch"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """No test depends on those that ran before it, and none loads torch that does not need it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
