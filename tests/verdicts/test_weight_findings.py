@@ -181,3 +181,49 @@ def test_raw_pixels_are_a_warning(batch):
     assert kinds.get("input-scale") == "warning"
     normed = nn.Sequential(nn.BatchNorm1d(32), *mlp())
     assert "input-scale" not in [f.kind for f in fl.check(normed, 200 * batch[0]).findings]
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda p: torch.optim.Adam(p, lr=1e-3), None),
+        (lambda p: torch.optim.Adam(p, lr=0.1), "changes `"),
+        (lambda p: torch.optim.SGD(p, lr=1e-2), None),
+        (lambda p: torch.optim.SGD(p, lr=1e-9), "half of the weights"),
+    ],
+)
+def test_the_learning_rate_is_judged_by_the_first_step(make, expected, batch):
+    model = mlp()
+    optimizer = make(model.parameters())
+    checkup = fl.check(model, batch[0], target=batch[1], optimizer=optimizer)
+    found = [f for f in checkup.findings if f.kind == "update-ratio"]
+    assert bool(found) == (expected is not None)
+    assert all(expected in f.evidence for f in found)
+    assert not optimizer.state
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_the_update_ratio_is_that_of_a_real_step(optimizer, batch):
+    model = mlp()
+    made = optimizer(model.parameters(), lr=1e-2)
+    readings = fl.check(model, batch[0], target=batch[1], optimizer=made).observation.parameters
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    functional.cross_entropy(model(batch[0]), batch[1]).backward()
+    made.step()
+    for reading in readings:
+        if reading.update_ratio is None:
+            continue
+        name = reading.name
+        moved = model.get_parameter(name).detach() - before[name]
+        share = float(moved.norm() / before[name].norm()) / reading.update_ratio
+        # Adam leaves the elements without gradient where they are; the ratio is its upper bound.
+        low = 0.999 if optimizer is torch.optim.SGD else 0.6
+        assert low < share < 1.001, name
+
+
+def test_an_optimizer_of_another_model_is_refused(batch):
+    other = torch.optim.SGD(mlp().parameters(), lr=0.1)
+    with pytest.raises(fl.BadInputError, match="holds none of this model's parameters"):
+        fl.check(mlp(), batch[0], optimizer=other)
+    with pytest.raises(fl.BadInputError, match=r"expected a torch\.optim\.Optimizer, got float"):
+        fl.check(mlp(), batch[0], optimizer=0.1)

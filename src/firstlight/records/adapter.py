@@ -30,6 +30,7 @@ class Adapter(Protocol):
         loss: Any = None,
         target: Any = None,
         step: Callable[[Any, Any], Any] | None = None,
+        optimizer: Any = None,
     ) -> Observation:
         """Run the model forward and backward once and leave it as it was."""
         ...

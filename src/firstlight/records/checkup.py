@@ -94,6 +94,7 @@ class ParameterReading:
         rank_share: numerical rank of a sample of its rows over their number; None likewise.
         equals: another parameter with the very same values, if there is one.
         largest: largest absolute value.
+        update_ratio: ‖Δw‖/‖w‖ of the first step, where an optimizer was given.
     """
 
     name: str
@@ -106,6 +107,7 @@ class ParameterReading:
     rank_share: float | None = None
     equals: str | None = None
     largest: float | None = None
+    update_ratio: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,9 +79,7 @@ def from_json(text: str, where: str = "JSON") -> Any:
     except json.JSONDecodeError as error:
         raise BadInputError(f"{where}: not JSON ({error}); expected a saved record") from error
     if not isinstance(document, dict) or "firstlight" not in document:
-        raise BadInputError(
-            f"{where}: JSON, but no Firstlight record; save one with .save()"
-        )
+        raise BadInputError(f"{where}: JSON, but no Firstlight record; save one with .save()")
     if document["firstlight"] > FORMAT:
         raise BadInputError(
             f"{where}: written in format {document['firstlight']}, this version reads up to"

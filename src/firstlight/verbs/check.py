@@ -17,6 +17,7 @@ def check(
     loss: Any = None,
     target: Any = None,
     step: Callable[[Any, Any], Any] | None = None,
+    optimizer: Any = None,
 ) -> Checkup:
     """Look at a network before training: one forward and one backward pass, and what they tell.
 
@@ -33,6 +34,9 @@ def check(
             (output, target) → scalar. The output's ``.loss`` is used where there is one.
         target: for the loss. A loss that fits is inferred if only a target is given.
         step: (model, batch) → scalar loss, for everything else.
+
+        optimizer: over the model's parameters; how far its first step would move each weight is
+            then judged too. It is only read.
 
     Returns:
         A `Checkup`: ``.healthy``, ``.findings``, ``.layers``, ``.assert_healthy()``, ``.save()``.
@@ -53,5 +57,7 @@ def check(
         ('symmetric-units', ('0',))
     """
     adapter = adapter_for(model)
-    observation = adapter.observe(model, batch, loss=loss, target=target, step=step)
+    observation = adapter.observe(
+        model, batch, loss=loss, target=target, step=step, optimizer=optimizer
+    )
     return Checkup(observation=observation, findings=judge(observation))

@@ -26,6 +26,7 @@ JUDGES: tuple[Judge, ...] = (
     profiles.forward,
     profiles.collapse,
     task.input_scale,
+    task.update_ratio,
     ends.loss_at_start,
     ends.no_gradient,
 )

@@ -68,5 +68,11 @@ RANK_WARNING = 0.98
 LARGEST_VALUE = 1e6
 """Larger weights come from memory that was never filled (transformers #30953: 1e37)."""
 
+UPDATE_LARGE = 0.1
+"""First update of a weight over its size: above, one step rewrites it (TheDeepChecker)."""
+
+UPDATE_SMALL = 1e-6
+"""Median over the weights: below, a thousand steps move nothing."""
+
 INPUT_SCALE = 10.0
 """Root mean square of inputs, and its inverse; [−1, 1] as a limit would flag most programs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 
 from firstlight.records.checkup import Finding
 from firstlight.records.network import Operation
@@ -66,6 +67,41 @@ def head_mismatch(view: View) -> Iterator[Finding]:
             cure=cure,
         )
         return
+
+
+def update_ratio(view: View) -> Iterator[Finding]:
+    """update-ratio: the learning rate does not fit the weights; only if an optimizer was given."""
+    network = view.observation.network
+    drawn = {p.name for p in network.parameters if p.kind in ("weight", "recurrent", "embedding")}
+    rows = [
+        (reading.name, reading.update_ratio)
+        for reading in view.observation.parameters
+        if reading.update_ratio is not None and reading.name in drawn
+    ]
+    if not rows:
+        return
+    large = sorted((row for row in rows if row[1] > limits.UPDATE_LARGE), key=lambda row: -row[1])
+    typical = median(ratio for _, ratio in rows)
+    if large:
+        where = tuple(name for name, _ in large)
+        evidence = f"the first step changes `{where[0]}` by {large[0][1]:.2g} of its size"
+        evidence += f" (limit {limits.UPDATE_LARGE:g})"
+        cause = "the learning rate is too large for these weights"
+    elif typical < limits.UPDATE_SMALL:
+        where = tuple(name for name, _ in rows)
+        evidence = f"the first step changes half of the weights by less than {typical:.1e} of their"
+        evidence += f" size (limit {limits.UPDATE_SMALL:g})"
+        cause = "the learning rate is too small, or the gradient has nearly vanished"
+    else:
+        return
+    yield Finding(
+        kind="update-ratio",
+        severity="warning",
+        where=where,
+        evidence=evidence,
+        cause=cause,
+        cure="change the learning rate so that a step moves weights by about a thousandth",
+    )
 
 
 def input_scale(view: View) -> Iterator[Finding]:

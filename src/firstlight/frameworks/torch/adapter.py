@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from firstlight.frameworks.torch.layouts import describe_parameters, named_tenso
 from firstlight.frameworks.torch.observing import check_model, observe
 from firstlight.frameworks.torch.synthetic import synthetic_batch
 from firstlight.frameworks.torch.training import Recipe, as_data, train
+from firstlight.frameworks.torch.updates import learning_rates, relative_updates
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Network
 from firstlight.records.race import Run
@@ -40,13 +42,22 @@ class TorchAdapter:
         loss: Any = None,
         target: Any = None,
         step: Callable[[Any, Any], Any] | None = None,
+        optimizer: Any = None,
     ) -> Observation:
         """One forward and backward pass; without a batch, on a synthetic one."""
+        named = named_tensors(model) if optimizer is not None else {}
+        if optimizer is not None:
+            learning_rates(optimizer, named)  # refuse a wrong one before anything runs
         if batch is None and step is None:
             if target is not None:
                 raise BadInputError("batch: missing, but a target was given; pass both")
             batch = synthetic_batch(model)
-        return observe(model, batch, loss=loss, target=target, step=step)
+        seen = observe(model, batch, loss=loss, target=target, step=step)
+        if optimizer is None:
+            return seen
+        ratios = relative_updates(optimizer, named, seen.parameters)
+        readings = (replace(r, update_ratio=ratios.get(r.name)) for r in seen.parameters)
+        return replace(seen, parameters=tuple(readings))
 
     def values(self, model: nn.Module) -> Iterator[tuple[str, NDArray[Any]]]:
         """Each parameter's canonical name and a copy of its values."""

@@ -1,0 +1,69 @@
+"""How far the first step of an optimizer would move each weight, relative to its size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from firstlight.errors import BadInputError
+from firstlight.records.checkup import ParameterReading
+
+_NORMALISING = ("adam", "rmsprop", "adagrad", "lion", "adamax", "sign")
+"""Optimizers whose first step has the size of the learning rate in every element."""
+
+
+def learning_rates(optimizer: Any, named: dict[str, nn.Parameter]) -> dict[str, float]:
+    """The learning rate of each parameter that an optimizer holds.
+
+    Args:
+        optimizer: with ``param_groups``; it is only read.
+        named: parameters by canonical name.
+
+    Raises:
+        BadInputError: no such object, or an optimizer of other parameters.
+    """
+    groups = getattr(optimizer, "param_groups", None)
+    if not isinstance(groups, list):
+        raise BadInputError(
+            f"optimizer: expected a torch.optim.Optimizer, got {type(optimizer).__name__}"
+        )
+    names = {id(parameter): name for name, parameter in named.items()}
+    found = {
+        names[id(parameter)]: float(group["lr"])
+        for group in groups
+        for parameter in group["params"]
+        if id(parameter) in names
+    }
+    if not found:
+        raise BadInputError(
+            "optimizer: holds none of this model's parameters; make it from model.parameters()"
+        )
+    return found
+
+
+def relative_updates(
+    optimizer: Any, named: dict[str, nn.Parameter], readings: Iterable[ParameterReading]
+) -> dict[str, float]:
+    """RMS of the first update over RMS of the weight, ‖Δw‖/‖w‖.
+
+    η·‖∇w‖/‖w‖ for plain gradient descent; η/RMS(w) for Adam and its kin, whose first step is the
+    sign of the gradient times the learning rate.
+
+    Args:
+        optimizer: as for `learning_rates`.
+        named: parameters by canonical name.
+        readings: their measured sizes and gradients.
+
+    Returns:
+        For parameters that are not zero and get a gradient.
+    """
+    rates = learning_rates(optimizer, named)
+    kind = type(optimizer).__name__.lower()
+    normalising = any(word in kind for word in _NORMALISING)
+    return {
+        r.name: rates[r.name] * (1.0 if normalising else r.gradient_rms) / r.value_rms
+        for r in readings
+        if r.name in rates and r.gradient_rms and r.value_rms
+    }
