@@ -190,9 +190,8 @@ def test_heads_norms_and_biases() -> None:
         "head.weight": "head",
         "head.bias": "bias",
     }
-    assert plan["bn1.weight"].law == Constant(value=1) and plan["head.bias"].law == Constant(
-        value=0
-    )
+    assert plan["bn1.weight"].law == Constant(value=1)
+    assert plan["head.bias"].law == Constant(value=0)
     # 32 units behind a ReLU: 0.3 / √(32 · ½).
     assert std_of(plan["head.weight"].law) == pytest.approx(0.3 / 4, rel=1e-6)
 
@@ -276,9 +275,8 @@ def test_a_named_technique_takes_all_weights() -> None:
     assert plan.technique == "he_normal"
     assert std_of(plan["conv2.weight"].law) == pytest.approx(math.sqrt(2 / (16 * 9)))
     assert std_of(plan["head.weight"].law) == pytest.approx(math.sqrt(2 / 32))
-    assert plan["bn1.weight"].law == Constant(value=1) and plan["head.bias"].law == Constant(
-        value=0
-    )
+    assert plan["bn1.weight"].law == Constant(value=1)
+    assert plan["head.bias"].law == Constant(value=0)
 
 
 def test_rejected_alternatives_come_with_a_figure() -> None:

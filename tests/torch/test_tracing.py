@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
 
 from firstlight.frameworks.torch.observing import observe
 from firstlight.network.graph import Graph
@@ -251,6 +252,52 @@ CLOSED: dict[str, Callable[[], tuple[nn.Module, Tensor, tuple[str, ...]]]] = {
         ("self_attn",),
     ),
 }
+
+
+class _Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return value * 2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient * 2
+
+
+def test_the_inside_of_an_autograd_function_is_seen() -> None:
+    doubled = _Wrapped(lambda self, x: _Doubled.apply(self.fc(x)), fc=nn.Linear(zoo.FEATURES, 8))
+    model = nn.Sequential(doubled, nn.ReLU(), nn.Linear(8, 3))
+    network = observe(model, zoo.vectors(0)).network
+    named = operations(network)
+    assert list(named) == ["input", "0.fc", "0.mul", "1", "2"]
+    assert [op.inputs for op in named.values()] == [(), (0,), (1,), (2,), (3,)]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_scripted_modules_are_closed() -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(zoo.FEATURES, 8), nn.ReLU()))
+    network = observe(nn.Sequential(scripted, nn.Linear(8, 3)), zoo.vectors(0)).network
+    assert network.not_looked_into == ("0",)
+    assert operations(network)["0"].parameters == ("0.0.weight", "0.0.bias")
+    assert operations(network)["1"].inputs == (1,)
+
+
+def test_compiled_models_are_read_as_they_were_written() -> None:
+    model, x = zoo.FunctionalMLP(), zoo.vectors(0)
+    plain = observe(model, x).network
+    compiled = observe(torch.compile(model, backend="eager"), x).network
+    assert compiled.operations == plain.operations
+    assert compiled.parameters == plain.parameters
+
+
+def test_checkpointed_models_are_read_as_they_were_written() -> None:
+    model, x = zoo.FunctionalMLP(), zoo.vectors(0)
+    wrapped = _Wrapped(lambda self, x: checkpoint(self.body, x, use_reentrant=False), body=model)
+    plain, through = observe(model, x), observe(wrapped, x)
+    assert [r.name for r in through.readings] == [f"body.{r.name}" for r in plain.readings]
+    for one, other in zip(plain.readings, through.readings, strict=True):
+        assert one.delta_square_per_sample == other.delta_square_per_sample
+        assert one.second_moment == other.second_moment
 
 
 @pytest.mark.parametrize("name", CLOSED)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -131,6 +134,17 @@ class WithoutBackward(TorchFunctionMode):
     ) -> Any:
         """Every function but ``backward``."""
         return None if func is Tensor.backward else func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Run what `torch.compile` wrapped as the Python that it was; compiled graphs show nothing."""
+    if "torch._dynamo" not in sys.modules:  # slow to import, and nothing is compiled without it
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using `torch.compile.* global hooks")
+        yield
 
 
 def check_batch(batch: Any) -> None:

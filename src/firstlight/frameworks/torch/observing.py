@@ -199,7 +199,7 @@ def observe(
         outputs = [t for t in tensors_in(output) if t.is_floating_point() and t.requires_grad]
         return _Ends(outputs=outputs)
 
-    with untouched(model), torch.inference_mode(False), torch.enable_grad():
+    with untouched(model), batches.eagerly(), torch.inference_mode(False), torch.enable_grad():
         if not model.training:
             model.train()
         recorder = _Recorder(samples)

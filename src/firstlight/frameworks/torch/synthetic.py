@@ -70,7 +70,7 @@ def synthetic_batch(model: nn.Module) -> Any:
         tried += 1
         batch = batches.placed(candidate, device)
         try:
-            with untouched(model), torch.no_grad():
+            with untouched(model), batches.eagerly(), torch.no_grad():
                 batches.call(model, batch)
         except Exception as error:
             last = " ".join(str(error).split())[:160]

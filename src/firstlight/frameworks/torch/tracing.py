@@ -3,7 +3,8 @@
 A `TorchFunctionMode` sees what hooks on modules do not: functional activations, residual
 additions, in-place operations, modules that are called twice, control flow that depends on data.
 It needs no change to the model. What it cannot open (`multi_head_attention_forward`, ``lstm``, one
-function each) is recorded as opaque and named in `Network.not_looked_into`.
+function each; scripted modules, which show none) is recorded as opaque and named in
+`Network.not_looked_into`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from inspect import getattr_static
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
@@ -56,7 +59,8 @@ def _speaks_for_itself(module: nn.Module) -> bool:
 
     Their operations bear the module's path alone; those in other modules add the function's name.
     """
-    own = str(getattr(type(module).forward, "__module__", "")).startswith("torch.nn.modules")
+    forward = getattr_static(type(module), "forward", None)
+    own = str(getattr(forward, "__module__", "")).startswith("torch.nn.modules")
     inner = [name for name, _ in module.named_children() if name != "parametrizations"]
     return own and not inner
 
@@ -105,8 +109,10 @@ class Tracer(TorchFunctionMode):
         self._parameters = parameters
         self._model = model
         self._buffers = {id(buffer) for buffer in model.buffers()}
+        # A parameter's canonical name, without the parameter: wrappers leave nothing behind.
         self._paths = {
-            id(m): canonical_name(name) if name else "" for name, m in model.named_modules()
+            id(m): canonical_name(f"{name}.weight").rpartition(".")[0]
+            for name, m in model.named_modules()
         }
         self._speaking = {id(m) for m in model.modules() if _speaks_for_itself(m)}
         self._stack: list[tuple[str, bool]] = [("", False)]
@@ -127,7 +133,11 @@ class Tracer(TorchFunctionMode):
             path = self._paths.get(id(module), self._stack[-1][0])
             self._stack.append((path, id(module) in self._speaking))
 
-        def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+        def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+            for tensor in tensors_in(output):
+                if self._is_unseen(module, tensor):
+                    self._record_closed(module, inputs, tensor)
+                    break
             self._stack.pop()
 
         before = module_hooks.register_module_forward_pre_hook(enter)
@@ -147,6 +157,30 @@ class Tracer(TorchFunctionMode):
                 self._record(_Call(None, "input", (), {}, [], [], (), False), "input", tensor)
             else:
                 self._discrete[tensor] = True
+
+    def _is_unseen(self, module: nn.Module, tensor: Tensor) -> bool:
+        """Whether a module's result was made by code that no function mode sees, as scripts are.
+
+        Constants are not: they need no gradient.
+        """
+        known = self._depends_on_data(tensor) or self._used(tensor) or id(tensor) in self._buffers
+        closed = tensor.requires_grad or isinstance(module, torch.jit.ScriptModule)
+        return _is_tracked(tensor) and closed and not known
+
+    def _record_closed(self, module: nn.Module, inputs: Any, result: Tensor) -> None:
+        operands = list(tensors_in(inputs))
+        names = (self._parameters.get(id(parameter)) for parameter in module.parameters())
+        call = _Call(
+            func=None,
+            name="forward",
+            args=(),
+            keywords={},
+            operands=operands,
+            makers=[self.maker(t) for t in operands],
+            parameters=tuple(name for name in names if name is not None),
+            in_place=False,
+        )
+        self._record(call, "composite", result)
 
     def maker(self, tensor: Tensor) -> int | None:
         """The operation that made ``tensor``, if it was seen."""
@@ -263,7 +297,7 @@ class Tracer(TorchFunctionMode):
 
     def _name(self, function: str) -> str:
         path, speaks = self._stack[-1]
-        alone = path and (speaks or function == "multi_head_attention_forward")
+        alone = path and (speaks or function in ("multi_head_attention_forward", "forward"))
         base = path if alone else f"{path}.{function}".lstrip(".")
         self._names[base] += 1
         count = self._names[base]
