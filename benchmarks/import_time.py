@@ -29,9 +29,8 @@ def main() -> None:
         (milliseconds("numpy"), milliseconds("numpy, firstlight")) for _ in range(options.runs)
     ]
     alone, both = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(
-        f"numpy {alone:.1f} ms, numpy and firstlight {both:.1f} ms, beyond numpy {both - alone:.1f} ms"
-    )
+    beyond = both - alone
+    print(f"numpy {alone:.1f} ms, with firstlight {both:.1f} ms, beyond numpy {beyond:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Draw the README's picture: the demo network's signal map, before and after.
 
-    python docs/pictures.py
+python docs/pictures.py
 """
 
 from pathlib import Path

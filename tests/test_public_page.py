@@ -87,7 +87,7 @@ def _uses(tmp_path):
             learning_rates=(0.1,),
         ),
         "technique": lambda: fl.technique("he_normal"),
-        "techniques": lambda: fl.techniques(),
+        "techniques": fl.techniques,
     }
 
 
