@@ -357,6 +357,7 @@ class Raises(nn.Module):
         x.mul_(2)
         functional.dropout(self.bn(self.fc1(x)), 0.5)
         torch.set_grad_enabled(False)
+        torch.set_autocast_enabled("cpu", True)
         raise self.error
 
 
@@ -415,6 +416,23 @@ def own_backward(model: nn.Module, batch: Any) -> Tensor:
     return loss
 
 
+def accumulating(model: nn.Module, batch: Any) -> Tensor:
+    """A step that clears half of the gradients in place and drops the others."""
+    loss = functional.cross_entropy(model(batch), labels(0))
+    for index, parameter in enumerate(model.parameters()):
+        if index % 2:
+            parameter.grad = None
+        elif parameter.grad is not None:
+            parameter.grad.zero_()
+    return loss
+
+
+def with_gradients() -> nn.Module:
+    model = mlp(2)
+    model(vectors(1)).square().mean().backward()
+    return model
+
+
 def _tricky() -> dict[str, Callable[[], Specimen]]:
     def plain(make: Callable[[], nn.Module]) -> Callable[[], Specimen]:
         return lambda: classified(make(), 0)
@@ -446,6 +464,7 @@ def _tricky() -> dict[str, Callable[[], Specimen]]:
         ),
         "lstm": lambda: classified(LSTMClassifier(), 0, torch.randn(SAMPLES, 5, 16)),
         "step with its own backward": lambda: Specimen(mlp(2), vectors(0), {"step": own_backward}),
+        "gradients at hand": lambda: Specimen(with_gradients(), vectors(0), {"step": accumulating}),
         "nan weights": plain(with_nan),
     }
 

@@ -284,6 +284,8 @@ def test_dead_and_saturated_shares() -> None:
 def test_dead_units_are_not_twins() -> None:
     model = zoo.scaled(zoo.mlp(2), zoo.HE)
     nn.init.constant_(model[0].bias[:20], -50.0)
+    with torch.no_grad():
+        model[2].weight[:, :20] = 0.1  # equal zeros going forward, equal gradients coming back
     readings = named_readings(observe(model, zoo.vectors(0), target=zoo.labels(0)))
     assert (readings["0"].twin_units, readings["1"].twin_units) == (0, 0)
 

@@ -167,6 +167,12 @@ def test_a_synthetic_batch_leaves_no_trace(unchanged: Any) -> None:
         fl.check(model)
 
 
+def test_a_synthetic_batch_on_which_the_model_raises_leaves_no_trace(unchanged: Any) -> None:
+    model = zoo.Raises()
+    with unchanged(model, None), pytest.raises(fl.BadInputError, match="ran on none of 2"):
+        fl.check(model)
+
+
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_the_callers_modes_stay_and_do_not_matter(context: Any, unchanged: Any) -> None:
     model, batch = zoo.mlp(2), zoo.vectors(0)

@@ -125,10 +125,10 @@ def test_torchs_defaults_agree_with_themselves(name: str) -> None:
 
 
 def test_the_padding_row_is_left_out() -> None:
-    embedding = nn.Embedding(400, 16, padding_idx=3)
+    embedding = nn.Embedding(5, 2000, padding_idx=3)  # a fifth of its numbers is zero
     assert fl.audit(embedding)["weight"].agrees
     with torch.no_grad():
-        embedding.weight[:200] = 0  # far more than the padding row
+        embedding.weight[2] = 0
     assert fl.audit(embedding)["weight"].agrees is False
 
 

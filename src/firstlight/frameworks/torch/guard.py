@@ -4,7 +4,7 @@ Snapshot first, restore in ``finally``, compare before writing, so that an untou
 even written to. What is kept: parameters, gradients, buffers, every attribute of every module
 (training flags, counters, caches, hooks), with the contents of lists, dictionaries, sets, tensors,
 arrays and generators however deeply nested, the random states of Python, NumPy and torch on all
-devices in use, grad mode and autocast. What is not: the insides of other objects (a meter that
+devices in use, and autocast. What is not: the insides of other objects (a meter that
 counts its calls, an optimizer that a step holds), since no general copy of those is safe.
 """
 
@@ -172,7 +172,7 @@ def _states(model: nn.Module) -> list[_State]:
 
 
 class _Surroundings:
-    """The random states of Python, NumPy and torch, grad mode and autocast."""
+    """The random states of Python, NumPy and torch, and autocast."""
 
     def __init__(self) -> None:
         self.python = random.getstate()
@@ -182,7 +182,6 @@ class _Surroundings:
         self.cuda = torch.cuda.get_rng_state_all() if used else None
         mps = getattr(torch, "mps", None)
         self.mps = mps.get_rng_state() if mps and torch.backends.mps.is_available() else None
-        self.grad = torch.is_grad_enabled()
         self.autocast = {device: torch.is_autocast_enabled(device) for device in ("cpu", "cuda")}
 
     def restore(self) -> None:
@@ -193,7 +192,6 @@ class _Surroundings:
             torch.cuda.set_rng_state_all(self.cuda)
         if self.mps is not None:
             torch.mps.set_rng_state(self.mps)
-        torch.set_grad_enabled(self.grad)
         for device, enabled in self.autocast.items():
             torch.set_autocast_enabled(device, enabled)
 
