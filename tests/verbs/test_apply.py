@@ -17,7 +17,7 @@ from torch import nn
 import firstlight as fl
 from firstlight.errors import BadInputError
 from firstlight.records.codec import from_json, to_json
-from firstlight.records.law import Normal
+from firstlight.records.law import Normal, Orthogonal
 from firstlight.records.plan import Plan
 
 
@@ -210,3 +210,14 @@ def test_initialize_is_plan_apply_check() -> None:
     assert bits(one) == bits(other)
     assert receipt.before == before and receipt.after == fl.check(other, x, target=y)
     assert (receipt.seed, receipt.namespace) == (2, "n")
+
+
+def test_a_law_that_cannot_be_drawn_writes_nothing() -> None:
+    """A plan edited by hand: the fault stands last, and the first weights are untouched."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    plan = fl.plan(model, torch.randn(8, 4))
+    broken = replace(plan.entries[-1], law=Orthogonal())
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    with pytest.raises(fl.BadInputError, match=r"2\.bias: orthogonal × 1: needs a matrix"):
+        replace(plan, entries=(*plan.entries[:-1], broken)).apply(model, seed=0)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from firstlight.errors import BadInputError
 from firstlight.laws.addresses import canonical_name, checked_seed, stack_labels
 from firstlight.laws.elementwise import Values, elements
-from firstlight.laws.structured import Address, matrix
+from firstlight.laws.structured import Address, check_drawable, matrix
 from firstlight.records.law import Constant, Law, Normal, TruncatedNormal, Uniform
 from firstlight.records.network import Layout, plain_layout
 
@@ -65,6 +65,7 @@ def draw_matrix(
     columns = _region(whole_columns, columns, "columns")
     if isinstance(law, Constant | Normal | Uniform | TruncatedNormal):
         return elements(law, address.key(), rows, columns)
+    check_drawable(law, layout)
     logical = layout.logical[len(layout.stacks) :]
     whole = matrix(law, logical, address).reshape(whole_rows, whole_columns)
     return whole[rows.start : rows.stop, columns.start : columns.stop]

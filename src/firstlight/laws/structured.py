@@ -19,13 +19,16 @@ from firstlight.laws.elementwise import elements
 from firstlight.laws.philox import words
 from firstlight.laws.quantile import Reals, normal_quantile, signed_fraction
 from firstlight.records.law import (
+    ELEMENTWISE,
     DeltaOrthogonal,
     Identity,
+    Law,
     Mirrored,
     Normal,
     Orthogonal,
     Sparse,
 )
+from firstlight.records.network import Layout
 
 Values = NDArray[np.float32]
 Structured = Orthogonal | DeltaOrthogonal | Mirrored | Identity | Sparse
@@ -100,6 +103,19 @@ def _sparse(law: Sparse, rows: int, columns: int, address: Address) -> Values:
     return values
 
 
+def check_drawable(law: Law, layout: Layout) -> None:
+    """Refuse a law of whole matrices for a tensor that is none.
+
+    Raises:
+        NotDrawableError: the tensor has fewer than two axes besides stacked ones.
+    """
+    plain = layout.logical[len(layout.stacks) :]
+    if not isinstance(law, ELEMENTWISE) and len(plain) < 2:
+        raise NotDrawableError(
+            f"{law}: needs a matrix (out, in, …), got shape {layout.shape}; use an elementwise law"
+        )
+
+
 def matrix(law: Structured, logical: tuple[int, ...], address: Address) -> Values:
     """One matrix or kernel of a structured law.
 
@@ -110,14 +126,7 @@ def matrix(law: Structured, logical: tuple[int, ...], address: Address) -> Value
 
     Returns:
         float32 of that shape.
-
-    Raises:
-        NotDrawableError: the tensor has fewer than two axes.
     """
-    if len(logical) < 2:
-        raise NotDrawableError(
-            f"{law}: needs a matrix (out, in, …), got shape {logical}; use an elementwise law"
-        )
     rows, columns, kernel = logical[0], logical[1], logical[2:]
     if isinstance(law, Sparse):
         return _sparse(law, rows, prod(logical[1:]), address).reshape(logical)

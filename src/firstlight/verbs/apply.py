@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.errors import BadInputError
+from firstlight.errors import BadInputError, NotDrawableError
 from firstlight.laws.addresses import checked_seed
 from firstlight.laws.draw import draw
+from firstlight.laws.structured import check_drawable
 from firstlight.records.plan import Achieved, Plan, PlanEntry, Receipt, ReceiptEntry
 from firstlight.verbs.adapters import adapter_for
 
@@ -70,6 +71,12 @@ def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "
                 f"{name}: the plan has shape {planned.get(name, 'none')}, the model"
                 f" {present.get(name, 'none')}; make the plan from this model"
             )
+    for entry in plan:
+        if entry.law is not None:
+            try:
+                check_drawable(entry.law, entry.layout)
+            except NotDrawableError as error:
+                raise BadInputError(f"{entry.name}: {error}; nothing was written") from error
     chosen = adapter.initial_seed() if seed is None else checked_seed(seed)
 
     def arrays() -> Iterator[tuple[str, NDArray[np.float32]]]:
