@@ -51,6 +51,7 @@ number = 3
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     (tmp_path / "models.py").write_text(MODELS)
+    (tmp_path / "text.npz").write_text("no archive")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -161,6 +162,10 @@ WRONG_USE = {
         ["init", "models.py:small", "--out", "w.safetensors", "--seed", "-1"],
         "seed",
     ),
+    "huge seed": (["check", "models.py:small", "--seed", "9" * 20], "seed: expected an integer"),
+    "too large": (["check", "models.py:small", "--input", "99999999999x20"], "too large"),
+    "no demo": (["demo", "--seeds", "0"], "seeds and steps must be at least 1"),
+    "text as npz": (["check", "models.py:small", "--input", "text.npz"], "numpy.savez"),
     "wrong suffix": (["init", "models.py:small", "--out", "w.pt"], "expected a .safetensors file"),
     "missing out": (["init", "models.py:small"], "out"),
     "missing plan": (

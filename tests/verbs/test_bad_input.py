@@ -234,7 +234,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[FirstlightError], str]] = {
     ),
     "short target": (
         lambda: fl.check(net(), x(), loss="cross_entropy", target=y()[:5]),
-        ModelRaisedError,
+        BadInputError,
         "Expected input batch_size (128) to match target batch_size (5).",
     ),
     "no floating output": (

@@ -17,6 +17,7 @@ from rich.console import Console
 import firstlight as fl
 from firstlight.cli.sources import batch_of, model_factory
 from firstlight.errors import BadInputError, FirstlightError
+from firstlight.laws.addresses import checked_seed
 from firstlight.records.codec import from_json, to_json
 from firstlight.reporting.files import atomic_path, save
 from firstlight.reporting.text import print_record
@@ -62,6 +63,8 @@ def _busy(what: str, quiet: bool) -> Iterator[None]:
 
 
 def _built(model: str, seed: int | None) -> Any:
+    if seed is not None:
+        checked_seed(seed)
     factory = model_factory(model)
     built = factory()
     return built if seed is None else adapter_for(built).build(factory, seed)
@@ -191,7 +194,11 @@ def init(
 def _plan_from(path: Path) -> Any:
     if not path.is_file():
         raise BadInputError(f"plan '{path}': no such file; write one with firstlight plan --out")
-    record = from_json(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"plan '{path}': not a text file; expected a plan as JSON") from error
+    record = from_json(text, str(path))
     if not hasattr(record, "apply"):
         raise BadInputError(f"plan '{path}': holds a {type(record).__name__}, expected a Plan")
     return record
@@ -218,6 +225,8 @@ def demo(
     quiet: Quiet = False,
 ) -> int:
     """A 30-layer ReLU network on real images: from a start at chance to one that learns."""
+    if seeds < 1 or steps < 1:
+        raise BadInputError(f"demo: seeds and steps must be at least 1, got {seeds} and {steps}")
     from firstlight.exhibits.first_light import run_demo
 
     run_demo(out, seeds=seeds, steps=steps, console=Console(quiet=quiet))
@@ -237,11 +246,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _refused(f"{' '.join(str(error).split())} (see firstlight --help)")
     except FirstlightError as error:
         return _refused(str(error))
+    except (MemoryError, OverflowError) as error:
+        return _refused(f"too large for this machine ({type(error).__name__}: {error})")
     except BrokenPipeError:
         # The reader went away (``| head``): nothing is left to say, not even on exit.
         with suppress(OSError):
             sys.stdout.close()
         return 0
+    except OSError as error:
+        return _refused(f"cannot write or read: {error.strerror or error}")
     except KeyboardInterrupt:
         return _refused("interrupted; nothing was changed", status=130)
     return result if isinstance(result, int) else 0

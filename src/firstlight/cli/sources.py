@@ -105,8 +105,10 @@ def _called(found: Any, name: str) -> Any:
 def _shaped(text: str) -> Any:
     shape_text, _, limit = text.partition(":")
     shape = tuple(int(n) for n in shape_text.split("x"))
-    if 0 in shape or limit == "0":
-        raise BadInputError(f"input '{text}': sizes must be at least 1, as in 8x3x32x32")
+    if 0 in shape or limit == "0" or len(limit) > 18:
+        raise BadInputError(
+            f"input '{text}': sizes must be at least 1, as in 8x3x32x32, and limits below 10**18"
+        )
     generator = np.random.default_rng(_SEED)
     if limit:
         return generator.integers(0, int(limit), shape)
@@ -121,7 +123,9 @@ def _from_npz(text: str) -> tuple[Any, Any]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, ValueError) as error:
-        raise BadInputError(f"input '{text}': not a readable .npz ({error})") from error
+        raise BadInputError(
+            f"input '{text}': not an .npz of plain arrays; write one with numpy.savez(file, x=…)"
+        ) from error
     if set(arrays) in ({"x"}, {"x", "y"}):
         return arrays["x"], arrays.get("y")
     return arrays, None

@@ -21,11 +21,13 @@ class Feed:
             input … ; None if it could not be followed.
         activation: the nearest activation on the way, None if the signal comes as it is.
         normed: whether the origin is a norm.
+        kept: share of values that dropouts on the way keep.
     """
 
     origin: Operation | None
     activation: ActivationRef | None
     normed: bool
+    kept: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,15 +104,17 @@ class Graph:
     def feed(self, operation: Operation) -> Feed:
         """What arrives at a weighted operation, walking back from its data."""
         activation: ActivationRef | None = None
+        kept = 1.0
         current = operation
         while current.inputs:
             current = self.operations[current.inputs[0]]
+            kept *= 1 - (current.rate or 0.0)
             if current.kind == "activation":
                 activation = activation or current.activation
             elif current.kind not in _PASSING:
                 normed = current.kind == "norm"
-                return Feed(origin=current, activation=activation, normed=normed)
-        return Feed(origin=None, activation=activation, normed=False)
+                return Feed(origin=current, activation=activation, normed=normed, kept=kept)
+        return Feed(origin=None, activation=activation, normed=False, kept=kept)
 
     def follower(self, operation: Operation) -> Operation | None:
         """The activation or norm that a weighted operation's result goes into, if only there."""
@@ -140,8 +144,8 @@ class Graph:
                 return current, activation
             if current.kind == "activation" and activation is None:
                 activation = current
-            elif current.kind not in ("shape", "dropout", "pool") or "max" in current.function:
-                return None  # a norm, a branch, or a maximum ends the chain
+            elif current.kind != "shape" and not (current.kind == "dropout" and not current.rate):
+                return None  # a norm, a branch, pooling or noise ends the chain
         return None
 
     @cached_property
@@ -150,14 +154,14 @@ class Graph:
         chains: list[Chain] = []
         taken: set[int] = set()
         for start in self.network.weighted():
-            if start.index in taken or not self._used_once(start):
+            if start.index in taken or not self._can_stand_in_chain(start):
                 continue
             row = [start]
             activations: list[ActivationRef | None] = []
             while (found := self._next_in_chain(row[-1])) is not None:
                 following, activation = found
                 same = not activations or activation_ref(activation) == activations[0]
-                if not same or not self._used_once(following):
+                if not same or not self._can_stand_in_chain(following):
                     break
                 activations.append(activation_ref(activation))
                 row.append(following)
@@ -166,8 +170,16 @@ class Graph:
                 chains.append(Chain(operations=tuple(row), activation=activations[0]))
         return tuple(chains)
 
-    def _used_once(self, operation: Operation) -> bool:
-        return all(self.uses[name] == 1 for name in operation.parameters)
+    def _can_stand_in_chain(self, operation: Operation) -> bool:
+        """Used once, dense across channels, not spread over a finer grid.
+
+        Groups keep mirrored pairs apart, and the delta kernel of a strided transposed convolution
+        reaches only some of its outputs.
+        """
+        return "transpose" not in operation.function and all(
+            self.uses[name] == 1 and not self.network.parameter(name).layout.stacks
+            for name in operation.parameters
+        )
 
     @cached_property
     def branches(self) -> tuple[Branch, ...]:

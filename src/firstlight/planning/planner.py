@@ -14,15 +14,25 @@ from firstlight.records.network import Parameter
 from firstlight.records.plan import Plan, PlanEntry
 
 
-def _by_rules(parameter: Parameter, context: Context) -> PlanEntry:
-    for rule in RULES:
-        entry = rule(parameter, context)
-        if entry is not None:
-            return entry
-    raise NoRuleError(
-        f"{parameter.name}: no rule for a {parameter.kind} of {parameter.module}, shape"
-        f" {parameter.layout.shape}; leave it as it is with keep=['{parameter.name}']"
-    )
+def _by_rules(parameter: Parameter, context: Context) -> PlanEntry | None:
+    answers = (rule(parameter, context) for rule in RULES)
+    return next((entry for entry in answers if entry is not None), None)
+
+
+def _complete(entries: Sequence[PlanEntry | None], context: Context) -> tuple[PlanEntry, ...]:
+    """All entries, or an error that names every parameter without one."""
+    found = tuple(entry for entry in entries if entry is not None)
+    planned = {entry.name for entry in found}
+    left = [p for p in context.network.parameters if p.name not in planned]
+    if left:
+        first = left[0]
+        names = ", ".join(f"'{p.name}'" for p in left)
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        raise NoRuleError(
+            f"{first.name}: no rule knows what this parameter of {first.module} (shape"
+            f" {first.layout.shape}) is{more}; leave as it is with keep=[{names}]"
+        )
+    return found
 
 
 def make_plan(observation: Observation, *, keep: Sequence[str] = ()) -> Plan:
@@ -36,8 +46,10 @@ def make_plan(observation: Observation, *, keep: Sequence[str] = ()) -> Plan:
         NoRuleError: a parameter that no rule matched, by name.
     """
     context = Context(observation, keep)
-    entries = tuple(_by_rules(parameter, context) for parameter in context.network.parameters)
-    return Plan(network=context.network, entries=entries, remarks=_remarks(context))
+    entries = [_by_rules(parameter, context) for parameter in context.network.parameters]
+    return Plan(
+        network=context.network, entries=_complete(entries, context), remarks=_remarks(context)
+    )
 
 
 def make_technique_plan(
@@ -52,7 +64,7 @@ def make_technique_plan(
     """
     chosen = find_technique(technique)
     context = Context(observation, keep)
-    entries = []
+    entries: list[PlanEntry | None] = []
     for parameter in context.network.parameters:
         fixed = keep_rule(parameter, context) or norms_and_biases(parameter, context)
         if fixed is not None:
@@ -72,7 +84,7 @@ def make_technique_plan(
             )
         else:
             entries.append(_by_rules(parameter, context))
-    return Plan(network=context.network, entries=tuple(entries), technique=chosen.name)
+    return Plan(network=context.network, entries=_complete(entries, context), technique=chosen.name)
 
 
 def _remarks(context: Context) -> tuple[str, ...]:

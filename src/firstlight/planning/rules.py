@@ -17,7 +17,6 @@ Rule = Callable[[Parameter, Context], PlanEntry | None]
 _ZEROS, _ONES = Constant(value=0.0), Constant(value=1.0)
 _HE = "He et al. 2015"
 _LECUN = "LeCun et al. 1998"
-_GLOROT = "Glorot & Bengio 2010"
 
 
 def _keep(parameter: Parameter, rule: str, reason: str, source: str) -> PlanEntry:
@@ -175,14 +174,18 @@ def _name_of_gain(reference: ActivationRef | None) -> tuple[str, str]:
 def _incoming(operation: Operation, context: Context) -> tuple[float, str]:
     """Second moment of what arrives at a weight when all before it has unit pre-activations."""
     feed = context.graph.feed(operation)
+    # Inverted dropout divides what it keeps by the share that it keeps.
+    noise = 1 / max(feed.kept, 1e-6)
+    through = "" if feed.kept == 1 else f" through dropout ({1 - feed.kept:.0%})"
     if feed.activation is not None:
-        return moments(feed.activation).second_moment, f"fed by {feed.activation}"
+        square = moments(feed.activation).second_moment
+        return square * noise, f"fed by {feed.activation}{through}"
     if feed.normed:
-        return 1.0, "fed by a norm"
+        return noise, f"fed by a norm{through}"
     if feed.origin is not None and feed.origin.kind == "input":
-        square = context.input_second_moment(operation)
+        square = context.input_second_moment(operation) * noise
         return square, f"reads the input (second moment {square:.3g})"
-    return 1.0, "fed by a signal of unit second moment"
+    return noise, f"fed by a signal that is taken as of unit second moment{through}"
 
 
 def head(parameter: Parameter, context: Context) -> PlanEntry | None:
@@ -250,18 +253,7 @@ def variance_scaling(parameter: Parameter, context: Context) -> PlanEntry | None
     feed = context.graph.feed(operation).activation
     gain_name, source = _name_of_gain(feed)
     std = 1 / math.sqrt(parameter.fans.forward * square)
-    after = context.graph.activation_after(operation)
     rule, reason = "variance scaling", f"{gain_name}: {fed}, forward second moment 1"
-    if (
-        after is not None
-        and after.activation is not None
-        and after.activation.name
-        in (
-            "tanh",
-            "sigmoid",
-        )
-    ):
-        rule, source = "variance scaling", f"{source}; {_GLOROT}"
     branch = context.branch_ending_with(operation)
     if branch is not None and not branch.normed and context.bare_branches:
         std /= math.sqrt(context.bare_branches)
@@ -285,9 +277,10 @@ def _rejected_backward(feed: ActivationRef | None) -> tuple[Rejected, ...]:
 
 
 def own_constant(parameter: Parameter, context: Context) -> PlanEntry | None:
-    """7. Other parameters that the module starts at one value (PReLU's slope, layer scale)."""
+    """Last: other parameters that the module starts at one value (PReLU's slope, layer scale)."""
     reading = context.parameter_reading(parameter)
-    if reading.non_finite == 0 and reading.constant:
+    single = math.prod(parameter.layout.shape) == 1
+    if reading.non_finite == 0 and (reading.constant or single):
         reason = "a constant of the module's own choice"
         return _keep(parameter, "own constant", reason, "the model")
     return None

@@ -64,13 +64,20 @@ def verdict(starts: Sequence[Start], *, higher_is_better: bool, score_name: str)
     Returns:
         One sentence. Intervals that hold zero are called no difference.
     """
-    ranked = sorted(starts, key=lambda s: -s.mean if higher_is_better else s.mean)
-    best, seeds = ranked[0], len(ranked[0].runs)
+    sign = -1 if higher_is_better else 1
+    # A mean that is no number (a run diverged) ranks last.
+    ranked = sorted(starts, key=lambda s: sign * s.mean if math.isfinite(s.mean) else math.inf)
+    best, count = ranked[0], len(ranked[0].runs)
+    seeds = f"{count} seed" + ("" if count == 1 else "s")
     share = higher_is_better
     if len(ranked) == 1:
-        return f"{best.name} reaches {_score(best.mean, share)} {score_name} over {seeds} seeds."
+        return f"{best.name} reaches {_score(best.mean, share)} {score_name} over {seeds}."
     parts = []
     for other in ranked[1:]:
+        if not math.isfinite(other.mean):
+            gone = sum(run.diverged for run in other.runs)
+            parts.append(f"{other.name} diverged in {gone} of {len(other.runs)} runs")
+            continue
         mean, (low, high) = paired_difference(best, other)
         if low <= 0 <= high:
             parts.append(f"no difference from {other.name} is seen")
@@ -81,7 +88,7 @@ def verdict(starts: Sequence[Start], *, higher_is_better: bool, score_name: str)
                 f" (95 % interval {_difference(low, share)} to {_difference(high, share)})"
             )
     return (
-        f"{best.name} reaches {_score(best.mean, share)} {score_name} over {seeds} seeds, "
+        f"{best.name} reaches {_score(best.mean, share)} {score_name} over {seeds}, "
         + "; ".join(parts)
         + "."
     )

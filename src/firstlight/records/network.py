@@ -174,6 +174,7 @@ class Operation:
         unit_axis: the axis of the result that counts units (channels, features), or None.
         activation: for kind activation, which one.
         in_place: whether it overwrote its input.
+        rate: for kind dropout, the share of values that it drops; 0 where it does nothing.
         opaque: whether more happens inside than was looked at.
     """
 
@@ -187,6 +188,7 @@ class Operation:
     unit_axis: int | None = None
     activation: ActivationRef | None = None
     in_place: bool = False
+    rate: float | None = None
     opaque: bool = False
 
     @property

@@ -108,6 +108,8 @@ def _intended(parameter: Parameter, network: Network) -> tuple[str, Law] | None:
         fan_in = _bias_fan_in(parameter, network)
         if fan_in is None:
             return None
+        if fan_in == 0:
+            return None  # a layer without inputs
         law = technique("torch_bias").law_for(parameter.layout, None, fan_in=fan_in)
         return f"{parameter.module}'s default, U(±1/√fan_in of its weight)", law
     try:

@@ -14,6 +14,15 @@ from firstlight.records.network import plain_layout
 from firstlight.theory.fans import fans
 
 
+def _is_broken(text: str) -> bool:
+    """Whether a string holds half characters, which no file or key can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def draw(
     technique: str,
     shape: tuple[int, ...],
@@ -45,8 +54,12 @@ def draw(
         >>> weights.shape, bool(abs(weights.std() - (2 / 128) ** 0.5) < 1e-3)
         ((256, 128), True)
     """
-    if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
-        raise BadInputError(f"draw: shape must be positive integers (out, in, …), got {shape}")
+    sizes = shape if isinstance(shape, tuple | list) else ()
+    if not sizes or any(not isinstance(n, int) or n < 1 for n in sizes):
+        raise BadInputError(f"draw: shape must be positive integers (out, in, …), got {shape!r}")
+    for text, what in ((name, "name"), (namespace, "namespace")):
+        if not isinstance(text, str) or (not text.isascii() and _is_broken(text)):
+            raise BadInputError(f"draw: {what} must be text, got {text!r}")
     layout = plain_layout(tuple(shape))
     law = find_technique(technique).law_for(layout, fans(layout), **options)
     return draw_law(law, layout, name=name, seed=seed, namespace=namespace)

@@ -55,17 +55,18 @@ def loss_at_start(view: View) -> Iterator[Finding]:
     ratio = seen.loss / seen.undecided_loss
     if not ratio > limits.LOSS_WARNING:
         return
+    limit = limits.LOSS_ERROR if ratio > limits.LOSS_ERROR else limits.LOSS_WARNING
     plain = seen.classes and abs(seen.undecided_loss / math.log(seen.classes) - 1) < 1e-3
     undecided = f"ln {seen.classes} = " if plain else ""
     spread = f"logits have standard deviation {seen.logits_std:.3g}" if seen.logits_std else ""
     heads = [op.name for op in view.observation.network.weighted() if view.graph.is_head(op)]
     yield Finding(
         kind="loss-at-start",
-        severity="error" if ratio > limits.LOSS_ERROR else "warning",
+        severity="error" if limit == limits.LOSS_ERROR else "warning",
         where=tuple(heads[-1:]),
         evidence=(
             f"loss {seen.loss:.4g} at the start; an undecided model pays"
-            f" {undecided}{seen.undecided_loss:.4g} (limit {limits.LOSS_ERROR:g} times that)"
+            f" {undecided}{seen.undecided_loss:.4g} (limit {limit:g} times that)"
         ),
         cause=f"confident before it has learned anything: {spread or 'see the head'}",
         cure="firstlight.initialize(model, batch)  # small logits",

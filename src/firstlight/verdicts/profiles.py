@@ -18,6 +18,11 @@ def _severity(factor: float) -> Severity | None:
     return "warning" if factor > limits.PROFILE_WARNING else None
 
 
+def _limit(severity: Severity) -> float:
+    """The limit that was crossed."""
+    return limits.PROFILE_ERROR if severity == "error" else limits.PROFILE_WARNING
+
+
 def _cause(view: View, *, backward: bool) -> str:
     scale = view.scale
     if scale is None:
@@ -76,8 +81,8 @@ def forward(view: View) -> Iterator[Finding]:
             evidence=(
                 f"RMS of the signal at `{rows[worst].name}` is"
                 f" {_with_error(ratio, _moment(rows[worst]), first)} times that at"
-                f" `{rows[0].name}`; healthy within 1/{limits.PROFILE_ERROR:g} and"
-                f" {limits.PROFILE_ERROR:g}"
+                f" `{rows[0].name}`; healthy within 1/{_limit(severity):g} and"
+                f" {_limit(severity):g}"
             ),
             cause=_cause(view, backward=False),
             cure=_INITIALIZE,
@@ -103,8 +108,8 @@ def backward(view: View) -> Iterator[Finding]:
         where=(rows[0].name, rows[-1].name),
         evidence=(
             f"‖δ‖ at `{rows[0].name}` is {_with_error(ratio, first, last)} times that at"
-            f" `{rows[-1].name}`; healthy within 1/{limits.PROFILE_ERROR:g} and"
-            f" {limits.PROFILE_ERROR:g}"
+            f" `{rows[-1].name}`; healthy within 1/{_limit(severity):g} and"
+            f" {_limit(severity):g}"
         ),
         cause=_cause(view, backward=True),
         cure=_INITIALIZE,

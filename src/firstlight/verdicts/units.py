@@ -80,8 +80,9 @@ def dead(view: View) -> Iterator[Finding]:
         where=(leading.name, *(row.name for row in rows if row is not leading)),
         evidence=(
             f"{share:.0%} of the units after `{leading.name}` are zero on all"
-            f" {view.observation.samples} samples (limit {limits.DEAD_ERROR:.0%})"
-            + (f"; {len(rows)} layers are above the limit" if len(rows) > 1 else "")
+            f" {view.observation.samples} samples (limit"
+            f" {limits.DEAD_ERROR if errors else limits.DEAD_WARNING:.0%})"
+            + (f"; so in {len(rows)} layers" if len(rows) > 1 else "")
         ),
         cause=f"their pre-activations are zero or negative for every input{bias}",
         cure="firstlight.initialize(model, batch)  # zero biases, centred weights",
@@ -114,17 +115,19 @@ def saturated(view: View) -> Iterator[Finding]:
         return
     worst = max(rows, key=lambda row: row.saturated_fraction or 0)
     share = worst.saturated_fraction or 0.0
+    saturating = share >= limits.SATURATED_ERROR
+    limit = limits.SATURATED_ERROR if saturating else limits.SATURATED_WARNING
     producer = _producer(view, worst)
     before = view.reading(producer)
     rms = before.second_moment.value**0.5 if before and before.second_moment else None
     large = f"pre-activations of RMS {rms:.3g}" if rms is not None else "large pre-activations"
     yield Finding(
         kind="saturated-units",
-        severity="error" if share >= limits.SATURATED_ERROR else "warning",
+        severity="error" if limit == limits.SATURATED_ERROR else "warning",
         where=tuple(row.name for row in rows),
         evidence=(
             f"{share:.0%} of the values after `{worst.name}` lie on the flat ends"
-            f" (limit {limits.SATURATED_ERROR:.0%})"
+            f" (limit {limit:.0%})"
             + (f"; so in {named([row.name for row in rows])}" if len(rows) > 1 else "")
         ),
         cause=f"{large}: the weights before it are too large",

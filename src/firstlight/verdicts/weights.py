@@ -32,13 +32,15 @@ def parallel(view: View) -> Iterator[Finding]:
         return
     worst = max(rows, key=lambda reading: reading.unit_cosine or 0.0)
     cosine = worst.unit_cosine or 0.0
+    aligned = cosine > limits.PARALLEL_ERROR
+    limit = limits.PARALLEL_ERROR if aligned else limits.PARALLEL_WARNING
     yield Finding(
         kind="parallel-units",
-        severity="error" if cosine > limits.PARALLEL_ERROR else "warning",
+        severity="error" if limit == limits.PARALLEL_ERROR else "warning",
         where=tuple(reading.name for reading in rows),
         evidence=(
             f"the incoming weights of two units of `{worst.name}` have a mean cosine of"
-            f" {cosine:.2g} (limit {limits.PARALLEL_ERROR:g}; 0 for centred random weights)"
+            f" {cosine:.2g} (limit {limit:g}; 0 for centred random weights)"
             + (f"; so in {len(rows)} weights" if len(rows) > 1 else "")
         ),
         cause="the weights have a mean far from zero (all-positive random numbers do): all units"

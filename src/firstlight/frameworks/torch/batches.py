@@ -107,6 +107,9 @@ def resolve_loss(loss: Any) -> Callable[[Any, Any], Tensor] | None:
 
 def inferred_loss(output: Tensor, target: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss that fits output and target when only a target was given."""
+    if not target.is_floating_point() and output.dim() > 2 and output.shape[:-1] == target.shape:
+        # Classes last, as language models have them; torch's loss wants them second.
+        return lambda o, t: functional.cross_entropy(o.flatten(0, -2), t.flatten())
     if not target.is_floating_point() and output.dim() == target.dim() + 1 and output.shape[1] > 1:
         return LOSSES["cross_entropy"]
     if target.is_floating_point() and output.shape == target.shape:
@@ -173,6 +176,11 @@ def check_values(value: Any, what: str) -> None:
             raise BadInputError(
                 f"{what}: a tensor of shape {tuple(tensor.shape)} is on the meta device and has no"
                 " values; pass real data"
+            )
+        if tensor.layout != torch.strided:
+            raise BadInputError(
+                f"{what}: a tensor of shape {tuple(tensor.shape)} is sparse; pass it dense"
+                " (.to_dense())"
             )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             count = int((~torch.isfinite(tensor)).sum())

@@ -56,6 +56,7 @@ _ACTIVATIONS = {
     "sigmoid": "sigmoid",
     "expit": "sigmoid",
     "logsigmoid": "logsigmoid",
+    "log_sigmoid": "logsigmoid",
     "tanhshrink": "tanhshrink",
     "softshrink": "softshrink",
     "sin": "sin",
@@ -238,6 +239,25 @@ def kind_of(name: str) -> OperationKind:
     return "other"
 
 
+def dropout_rate(name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> float | None:
+    """The share of values that a dropout drops in this call, 0 outside training."""
+    if kind_of(name) != "dropout":
+        return None
+    rate = keywords.get("p", args[1] if len(args) > 1 else 0.5)
+    training = keywords.get("training", args[2] if len(args) > 2 else True)
+    return float(rate) if training else 0.0
+
+
+def _hardtanh(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> ActivationRef | None:
+    """Torch computes ReLU6 as hardtanh between 0 and 6; other bounds have no name here."""
+    bounds = tuple(
+        keywords.get(name, args[i] if len(args) > i else default)
+        for i, name, default in ((1, "min_val", -1.0), (2, "max_val", 1.0))
+    )
+    name = {(-1.0, 1.0): "hardtanh", (0.0, 6.0): "relu6"}.get(bounds)
+    return None if name is None else ActivationRef(name=name)
+
+
 def activation_of(
     name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
 ) -> ActivationRef | None:
@@ -249,6 +269,8 @@ def activation_of(
     known = _ACTIVATIONS.get(name)
     if known is None:
         return None
+    if known == "hardtanh":
+        return _hardtanh(args, keywords)
     if known == "gelu" and keywords.get("approximate", "none") == "tanh":
         return ActivationRef(name="gelu_tanh")
     parameter: Any = None
@@ -256,4 +278,7 @@ def activation_of(
         parameter = keywords.get("negative_slope", args[1] if len(args) > 1 else _LEAKY_DEFAULT)
     elif known in ("elu", "celu"):
         parameter = keywords.get("alpha", args[1] if len(args) > 1 else 1.0)
+    elif known == "softplus":
+        beta = keywords.get("beta", args[1] if len(args) > 1 else 1)
+        parameter = None if beta == 1 else beta
     return ActivationRef(name=known, parameter=None if parameter is None else float(parameter))

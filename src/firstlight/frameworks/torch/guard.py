@@ -29,8 +29,10 @@ _CONTAINERS = (dict, list, set, deque)
 def _bits_equal(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if a.is_sparse or a.is_quantized or a.is_meta:
+    if a.is_quantized or a.is_meta:
         return False
+    if a.layout != torch.strided:
+        return torch.equal(a.to_dense(), b.to_dense())
     if a.numel() == 0:
         return True
     return torch.equal(_as_integers(a), _as_integers(b))

@@ -84,19 +84,22 @@ def check_model(model: nn.Module) -> torch.device:
             f"model: {type(model).__name__} has no parameters, so there is nothing to initialize"
         )
     for name, parameter in named.items():
-        if nn.parameter.is_lazy(parameter):
-            raise BadInputError(
-                f"{name}: lazy, its shape is not known yet; run the model once on a batch first"
-            )
         if parameter.is_meta:
             raise BadInputError(
                 f"{name}: on the meta device, it has no values; materialise the model first"
-                " (model.to_empty(device='cpu'), then firstlight.apply)"
+                " (model.to_empty(device='cpu'), then firstlight.initialize(model, batch))"
             )
-        if not (parameter.is_floating_point() or parameter.is_complex()):
+        dtype = str(parameter.dtype).removeprefix("torch.")
+        if not parameter.is_floating_point():
+            what = "complex" if parameter.is_complex() else "integer"
             raise BadInputError(
-                f"{name}: integer weights ({str(parameter.dtype).removeprefix('torch.')});"
-                " only floating parameters can be looked at or drawn"
+                f"{name}: {what} weights ({dtype}); only floating parameters can be looked at or"
+                " drawn"
+            )
+        if parameter.layout != torch.strided:
+            layout = str(parameter.layout).removeprefix("torch.")
+            raise BadInputError(
+                f"{name}: a {layout} parameter; only dense ones can be looked at or drawn"
             )
     return next(iter(named.values())).device
 
@@ -107,6 +110,18 @@ def _loss(value: Any, what: str = "loss") -> Tensor:
         return value
     got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
     raise BadInputError(f"{what}: must return a scalar tensor, the loss; got {got}")
+
+
+def _computed(function: Callable[[Any, Any], Tensor], output: Tensor, target: Any) -> Tensor:
+    """The loss; what it raises is no fault of the model."""
+    try:
+        return function(output, target)
+    except Exception as error:
+        shape = tuple(target.shape) if isinstance(target, Tensor) else type(target).__name__
+        raise BadInputError(
+            f"loss: raised {type(error).__name__} on output {tuple(output.shape)} and target"
+            f" {shape}: {' '.join(str(error).split()) or 'no message'}"
+        ) from error
 
 
 def _cotangent(outputs: list[Tensor]) -> Tensor:
@@ -189,10 +204,11 @@ def observe(
             return _Ends(loss=_loss(value, "step"))
         output = batches.call(module, given)
         if loss_function is not None:
-            return _Ends(loss=_loss(loss_function(batches.output_tensor(output), target)))
+            tensor = batches.output_tensor(output)
+            return _Ends(loss=_loss(_computed(loss_function, tensor, target)))
         if target is not None:
             tensor = batches.output_tensor(output)
-            return _Ends(loss=batches.inferred_loss(tensor, target)(tensor, target))
+            return _Ends(loss=_computed(batches.inferred_loss(tensor, target), tensor, target))
         own = batches.own_loss(output)
         if own is not None:
             return _Ends(loss=_loss(own))
@@ -320,7 +336,8 @@ def _differentiate(
     if not wanted:
         return {}
     found = torch.autograd.grad(scalar, wanted, allow_unused=True, retain_graph=retain)
-    return dict(zip(trainable, found, strict=False))
+    dense = (g.to_dense() if g is not None and g.layout != torch.strided else g for g in found)
+    return dict(zip(trainable, dense, strict=False))
 
 
 def _any(tensor: Tensor) -> bool:

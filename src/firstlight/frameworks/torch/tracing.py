@@ -289,6 +289,7 @@ class Tracer(TorchFunctionMode):
             opaque=kind == "composite" and call.name != "scaled_dot_product_attention",
             activation=functions.activation_of(call.name, call.args, call.keywords),
             in_place=call.in_place,
+            rate=functions.dropout_rate(call.name, call.args, call.keywords),
         )
         self.operations.append(operation)
         result = self._observer(operation, result, call.data)

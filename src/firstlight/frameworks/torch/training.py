@@ -142,11 +142,12 @@ def train(
     if recipe.steps < 1:
         raise BadInputError(f"steps: must be at least 1, got {recipe.steps}")
     report = progress or (lambda _: None)
-    with _one_thread():
-        return tuple(
-            _train_one(model, data, recipe, rate, seed, report)
-            for model, rate, seed in zip(models, learning_rates, seeds, strict=True)
-        )
+    with _one_thread(), torch.random.fork_rng():
+        runs = []
+        for model, rate, seed in zip(models, learning_rates, seeds, strict=True):
+            torch.manual_seed(seed)  # dropout draws from here
+            runs.append(_train_one(model, data, recipe, rate, seed, report))
+    return tuple(runs)
 
 
 @contextmanager

@@ -50,6 +50,8 @@ def _without_mirror(rows: Tensor) -> Tensor:
 
 def _rank_share(rows: Tensor) -> float | None:
     """Numerical rank over the number of rows (or columns), by the eigenvalues of the Gram."""
+    # Columns that are zero in all rows (the rim of a delta kernel) give no rank.
+    rows = rows[:, rows.any(dim=0)]
     rows = rows[: rows.shape[1]]
     if len(rows) < _FEWEST_UNITS:
         return None
