@@ -42,10 +42,12 @@ def find_twins(values: Reals, gradients: Reals, *, up_to_sign: bool) -> Twins:
     >>> find_twins(same, same, up_to_sign=False)
     Twins(units=2, example=(0, 1))
     """
+    if not (np.isfinite(values).all() and np.isfinite(gradients).all()):
+        return Twins(units=0, example=None)
     scale_v = float(np.sqrt(np.mean(values**2)))
     scale_g = float(np.sqrt(np.mean(gradients**2)))
     signature = np.hstack([values / (scale_v or 1.0), gradients / (scale_g or 1.0)])
-    if len(signature) < 2 or not np.isfinite(signature).all():
+    if len(signature) < 2:
         return Twins(units=0, example=None)
     if up_to_sign:
         signature = signature * np.where(signature[:, :1] < 0, -1.0, 1.0)

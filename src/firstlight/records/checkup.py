@@ -88,7 +88,8 @@ class ParameterReading:
         gradient_rms: of the gradient; None if the loss does not depend on the parameter at all.
         constant: whether all values are equal.
         non_finite: how many values are NaN or infinite.
-        zero_gradient_at_start_only: the gradient is exactly zero now and not after one small step.
+        zero_gradient_at_start_only: the gradient is exactly zero now, and not after a few small
+            steps.
         unit_cosine: mean cosine between the incoming weights of two units; None for what has no
             units.
         rank_share: numerical rank of a sample of its rows over their number; None likewise.

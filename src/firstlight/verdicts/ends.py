@@ -79,7 +79,7 @@ def _trainable(view: View) -> list[ParameterReading]:
 
 
 def _asleep(reading: ParameterReading) -> bool:
-    """Whether a parameter gets no gradient now, nor after one step."""
+    """Whether a parameter gets no gradient now, nor after a few steps."""
     return not reading.gradient_rms and not reading.zero_gradient_at_start_only
 
 
@@ -94,7 +94,7 @@ def nothing_learns(view: View) -> Iterator[Finding]:
         severity="error",
         where=tuple(reading.name for reading in readings),
         evidence="no trainable parameter receives a gradient"
-        + ("" if cut_off else ", nor does any after one step"),
+        + ("" if cut_off else ", nor does any after a few steps"),
         cause="the output or loss is cut off from the parameters (detach, no_grad, argmax …)"
         if cut_off
         else "factors that are all zero stop each other's gradient (LoRA's A and B, two zero"
@@ -106,7 +106,7 @@ def nothing_learns(view: View) -> Iterator[Finding]:
 
 
 def no_gradient(view: View) -> Iterator[Finding]:
-    """no-gradient: some parameters that the loss does not reach, now or after one step."""
+    """no-gradient: some parameters that the loss does not reach, now or after a few steps."""
     readings = _trainable(view)
     if all(_asleep(reading) for reading in readings):
         return  # said already
@@ -128,7 +128,7 @@ def no_gradient(view: View) -> Iterator[Finding]:
             kind="no-gradient",
             severity="error",
             where=tuple(weights),
-            evidence=f"the gradient of {named(weights)} is exactly zero, also after one step",
+            evidence=f"the gradient of {named(weights)} is exactly zero, also after a few steps",
             cause="units before the loss are zero or dead for every sample, or the gradient"
             " has vanished below the smallest number",
             cure="firstlight.initialize(model, batch)",

@@ -25,7 +25,7 @@ def _limit(severity: Severity) -> float:
 
 def _cause(view: View, *, backward: bool) -> str:
     scale = view.scale
-    if scale is None:
+    if scale is None or scale.sigma_w2 == 0:
         return "the scale of the weights does not fit the depth"
     factor = scale.backward if backward else scale.forward
     what = "‖δ‖²" if backward else "the second moment"

@@ -15,7 +15,7 @@ from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.probes import MEASURED, Probe
-from firstlight.frameworks.torch.reachability import wakes_after_one_step
+from firstlight.frameworks.torch.reachability import waking
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
 from firstlight.frameworks.torch.weights import parameter_readings
 from firstlight.records.checkup import Observation
@@ -278,7 +278,7 @@ def _backward(
     asleep = [n for n, g in gradients.items() if g is not None and not _any(g)]
     woken: frozenset[str] = frozenset()
     if asleep:
-        woken = wakes_after_one_step(model, trainable, gradients, asleep, run_again)
+        woken = waking(model, trainable, gradients, asleep, run_again)
     outputs = ends.outputs
     head = logits if logits is not None else (outputs[0] if outputs else None)
     result_makers = [tracer.maker(t) for t in ([head] if head is not None else outputs)]

@@ -1,8 +1,8 @@
-"""Intended zeros, told from dead ends: does one step give the gradient back?
+"""Intended zeros, told from dead ends: do the first steps give the gradient back?
 
 LoRA's B = 0, a zero γ, a zero convolution and a zero head stop the gradient of what lies before
-them at the very first step only. So one small virtual step is taken along the gradients there are,
-and the gradients are looked at again.
+them at the very first step only; a zero head on zero branches takes two. So small virtual steps are
+taken along the gradients there are, for as long as each wakes something.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 _RELATIVE_STEP = 1e-2
+_MOST_STEPS = 3
 
 
 class _Wrapped(nn.Module):
@@ -28,24 +29,23 @@ class _Wrapped(nn.Module):
         return self._scalar_of(self.model)
 
 
-def _stepped(parameter: Tensor, gradient: Tensor | None) -> Tensor:
-    value = parameter.detach()
+def _stepped(value: Tensor, gradient: Tensor | None) -> Tensor:
     if gradient is not None:
         norm = torch.linalg.vector_norm(gradient)
         if bool(torch.isfinite(norm)) and float(norm) > 0:
             size = float(torch.linalg.vector_norm(value)) or 1.0
             value = value - (_RELATIVE_STEP * size / norm) * gradient
-    return value.requires_grad_(parameter.requires_grad)
+    return value.detach().requires_grad_()
 
 
-def wakes_after_one_step(
+def waking(
     model: nn.Module,
     trainable: Mapping[str, nn.Parameter],
     gradients: Mapping[str, Tensor | None],
     asleep: Sequence[str],
     scalar_of: Callable[[nn.Module], Tensor | None],
 ) -> frozenset[str]:
-    """Which parameters of zero gradient have one after a small step of the others.
+    """Which parameters of zero gradient have one after a few small steps of the others.
 
     Args:
         model: in the state in which the gradients were taken.
@@ -58,18 +58,27 @@ def wakes_after_one_step(
         Those of ``asleep`` that wake up; none if the model cannot be run again.
     """
     canonical = {id(parameter): name for name, parameter in trainable.items()}
-    moved = {name: _stepped(p, gradients[name]) for name, p in trainable.items()}
-    swapped = {
-        f"model.{name}": moved[canonical[id(parameter)]]
-        for name, parameter in model.named_parameters()
-        if id(parameter) in canonical
-    }
-    try:
-        scalar = torch.func.functional_call(_Wrapped(model, scalar_of), swapped, ())
-        wanted = [moved[name] for name in asleep]
-        found = torch.autograd.grad(scalar, wanted, allow_unused=True)
-    except Exception:
-        return frozenset()
-    return frozenset(
-        name for name, g in zip(asleep, found, strict=True) if g is not None and bool(g.any())
-    )
+    values: dict[str, Tensor] = {name: p.detach() for name, p in trainable.items()}
+    woken: set[str] = set()
+    for _ in range(_MOST_STEPS):
+        values = {name: _stepped(value, gradients[name]) for name, value in values.items()}
+        swapped = {
+            f"model.{name}": values[canonical[id(parameter)]]
+            for name, parameter in model.named_parameters()
+            if id(parameter) in canonical
+        }
+        try:
+            scalar = torch.func.functional_call(_Wrapped(model, scalar_of), swapped, ())
+            found = torch.autograd.grad(scalar, list(values.values()), allow_unused=True)
+        except Exception:
+            break  # a model that cannot run twice has no second look
+        gradients = dict(zip(values, found, strict=True))
+        fresh = {n for n in asleep if n not in woken and _is_awake(gradients[n])}
+        woken |= fresh
+        if not fresh or len(woken) == len(asleep):
+            break
+    return frozenset(woken)
+
+
+def _is_awake(gradient: Tensor | None) -> bool:
+    return gradient is not None and bool(gradient.to_dense().any())

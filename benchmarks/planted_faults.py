@@ -1,0 +1,161 @@
+"""Whether a checkup finds planted faults: the right kind first, the culprit named.
+
+    python benchmarks/planted_faults.py [--part score] [--seeds 1] [--faults REGEX] [--only REGEX]
+
+Each operator of `zoo.faults` is planted in every specimen of `zoo` where it makes sense. Cases are
+split twice, so that no limit is scored on what it was set on. By architecture: each specimen has a
+part, and relatives share it. By operator: each finding kind has at least one operator that
+calibrates, and other mechanisms that score. ``--part score`` (the default) crosses the score part
+of both, ``--part calibrate`` the other parts; ``--part all`` takes every pair, for debugging only.
+
+kind: the leading finding is of an expected kind. any: some finding is. culprit: a finding of an
+expected kind names one of the culprits. silent: no finding at all. For controls, which are no
+faults, kind is the share without an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from zoo import SPECIMENS
+from zoo.faults import CONTROLS, FAULTS, Case, Fault, cases
+from zoo.scoring import names_culprit, share
+
+import firstlight as fl
+from firstlight.records.checkup import Finding
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a case."""
+
+    case: Case
+    culprits: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    raised: str = ""
+
+    @property
+    def leading(self) -> str:
+        """The kind of the first finding."""
+        return self.findings[0].kind if self.findings else ("raised" if self.raised else "silent")
+
+    @property
+    def right(self) -> bool:
+        """Whether the leading finding is an expected one; for controls, no error."""
+        if not self.case.fault.kinds:
+            return not self.raised and not any(f.severity == "error" for f in self.findings)
+        return self.leading in self.case.fault.kinds
+
+    @property
+    def expected(self) -> tuple[Finding, ...]:
+        """The findings of an expected kind."""
+        return tuple(f for f in self.findings if f.kind in self.case.fault.kinds)
+
+    @property
+    def named(self) -> bool:
+        """Whether one of them names a culprit."""
+        return any(names_culprit(finding, self.culprits) for finding in self.expected)
+
+
+def outcome(case: Case) -> Outcome | None:
+    """Plant and check; None where the fault does not apply."""
+    planted = case.plant()
+    if planted is None:
+        return None
+    model, culprits = planted
+    batch, options = case.fed()
+    try:
+        found: tuple[Finding, ...] = fl.check(model, batch, **options).findings
+    except Exception as error:  # a check that raises is counted, not passed on
+        return Outcome(case, culprits, (), f"{type(error).__name__}: {error}")
+    return Outcome(case, culprits, found)
+
+
+def _share(rows: list[Outcome], hits: list[bool]) -> str:
+    return f"{sum(hits) / len(rows):.0%}" if rows else "–"
+
+
+def row(fault: Fault, rows: list[Outcome]) -> tuple[str, ...]:
+    """One line of the table."""
+    wrong = Counter(o.leading for o in rows if not o.right)
+    return (
+        fault.name,
+        ", ".join(fault.kinds[:3]) or "no error",
+        str(len(rows)),
+        _share(rows, [o.right for o in rows]),
+        _share(rows, [bool(o.expected) for o in rows]) if fault.kinds else "",
+        _share(rows, [o.named for o in rows]) if fault.kinds else "",
+        _share(rows, [o.leading == "silent" for o in rows]),
+        ", ".join(f"{kind} {count}" for kind, count in wrong.most_common(3)),
+    )
+
+
+def _chosen(options: argparse.Namespace, table: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(t for t in table if options.part in ("all", t.split))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=("score", "calibrate", "all"), default="score")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--faults", default="", help="faults that match this expression")
+    parser.add_argument("--only", default="", help="specimens that match this expression")
+    parser.add_argument("--misses", action="store_true", help="list each case that was missed")
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    console = Console(width=170)
+
+    operators = _chosen(options, (*FAULTS, *CONTROLS))
+    faults = [fault for fault in operators if re.search(options.faults, fault.name)]
+    specimens = [s for s in _chosen(options, SPECIMENS) if re.search(options.only, s.name)]
+    missing = [s for s in specimens if s.missing]
+    if missing:
+        console.print(f"{len(missing)} specimens skipped: {missing[0].missing}, and so on")
+    todo = cases(tuple(faults), tuple(specimens), range(options.seeds))
+    found = [
+        result
+        for case in track(todo, "planting", console=console, transient=True)
+        if (result := outcome(case)) is not None
+    ]
+
+    heads = ("operator", "expected", "cases", "kind", "any", "culprit", "silent", "came instead")
+    table = Table(*heads, title=f"planted faults, part: {options.part}")
+    for fault in faults:
+        if fault in CONTROLS and fault is CONTROLS[0]:
+            table.add_section()
+        table.add_row(*row(fault, [o for o in found if o.case.fault is fault]))
+    console.print(table)
+    sick = [o for o in found if o.case.fault.kinds]
+    console.print(
+        f"{len(sick)} cases of {len({o.case.fault.name for o in sick})} faults on"
+        f" {len({o.case.specimen.name for o in sick})} architectures: leading kind right"
+        f" {share(sum(o.right for o in sick), len(sick))}, culprit named"
+        f" {share(sum(o.named for o in sick), len(sick))}"
+    )
+    if options.misses:
+        misses = Table("operator", "model", "seed", "came", "where", "evidence", title="misses")
+        for o in found:
+            if not o.right:
+                first = o.findings[0] if o.findings else None
+                misses.add_row(
+                    o.case.fault.name,
+                    o.case.specimen.name,
+                    str(o.case.seed),
+                    o.leading,
+                    "" if first is None else ", ".join(first.where[:2]),
+                    o.raised if first is None else first.evidence,
+                )
+        console.print(misses)
+
+
+if __name__ == "__main__":
+    main()
