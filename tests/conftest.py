@@ -17,3 +17,5 @@ def _seeded() -> None:
     """No test depends on those that ran before it, and none loads torch that does not need it."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+        # A warning that torch gives once in a process would fail whichever test came first.
+        sys.modules["torch"].set_warn_always(True)

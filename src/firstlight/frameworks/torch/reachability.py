@@ -30,12 +30,13 @@ class _Wrapped(nn.Module):
 
 
 def _stepped(value: Tensor, gradient: Tensor | None) -> Tensor:
+    value = value.detach()
     if gradient is not None:
         norm = torch.linalg.vector_norm(gradient)
         if bool(torch.isfinite(norm)) and float(norm) > 0:
             size = float(torch.linalg.vector_norm(value)) or 1.0
             value = value - (_RELATIVE_STEP * size / norm) * gradient
-    return value.detach().requires_grad_()
+    return value.requires_grad_()
 
 
 def waking(
