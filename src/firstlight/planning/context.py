@@ -32,7 +32,7 @@ Forward gains let it change by E φ′² / E φ² a layer: 1 for ReLU, 0.15 for 
 HEAD_LOGITS_STD = 0.3
 """Standard deviation of the logits at the start: costs 2 % of ln 10 and, unlike zero, passes δ on.
 
-At 100 tanh layers a zero head reaches 69 % where this one reaches 94 %.
+With zero, nothing but the head learns at the first step.
 """
 
 
