@@ -56,28 +56,8 @@ class Recipe:
 
 
 def as_data(data: Sequence[Any]) -> Data:
-    """(inputs, targets, held-out inputs, held-out targets) from arrays or tensors."""
-    try:
-        parts = [torch.as_tensor(part) for part in data]
-        inputs, targets, held_out_inputs, held_out_targets = parts
-    except (TypeError, ValueError) as error:
-        raise BadInputError(
-            "data: expected four arrays (inputs, targets, held-out inputs, held-out targets);"
-            f" {error}"
-        ) from error
-    for x, y, what in (
-        (inputs, targets, "training"),
-        (held_out_inputs, held_out_targets, "held-out"),
-    ):
-        if len(x) == 0 or len(x) != len(y):
-            raise BadInputError(
-                f"data: {what} part has {len(x)} inputs and {len(y)} targets; both must be equal"
-                " and above 0"
-            )
-        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-            raise BadInputError(
-                f"data: {what} inputs hold NaN or infinite values; clean them first"
-            )
+    """Tensors of (inputs, targets, held-out inputs, held-out targets); the verb checked them."""
+    inputs, targets, held_out_inputs, held_out_targets = (torch.as_tensor(part) for part in data)
     return Data(
         inputs=inputs,
         targets=targets,
