@@ -6,10 +6,19 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
+from firstlight.network.residual import Branch, residual_branches
 from firstlight.records.network import ActivationRef, Network, Operation
 
 _PASSING = frozenset({"shape", "dropout", "pool", "other"})
 """Kinds that hand the signal on with its scale roughly kept."""
+
+_ELEMENTWISE = frozenset({"activation", "add", "multiply", "other", "shape"})
+
+_WEIGHING = frozenset({"sigmoid", "hardsigmoid", "softmax"})
+"""Functions into [0, 1] that make weights of a signal."""
+
+_ATTENDING = frozenset({"scaled_dot_product_attention"})
+"""Query, key, value: only the last one is handed on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,23 +55,6 @@ class Chain:
     def depth(self) -> int:
         """Number of activations on the way."""
         return len(self.operations) - 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Branch:
-    """One residual branch: it leaves the stream, and an addition brings it back.
-
-    Args:
-        addition: where it joins.
-        last_weight: its last weighted operation.
-        last_norm: the norm after that weight, if there is one.
-        normed: whether there is any norm inside the branch.
-    """
-
-    addition: Operation
-    last_weight: Operation
-    last_norm: Operation | None
-    normed: bool
 
 
 class Graph:
@@ -182,47 +174,75 @@ class Graph:
         )
 
     @cached_property
-    def branches(self) -> tuple[Branch, ...]:
-        """The residual branches: at an addition, the side with weights that the other lacks."""
-        found = []
-        for addition in self.operations:
-            if addition.kind != "add" or len(addition.inputs) != 2:
-                continue
-            ancestors = [self._ancestors[source] for source in addition.inputs]
-            common = ancestors[0] & ancestors[1]
-            if not any(self.operations[i].kind != "other" for i in common):
-                continue
-            sides = [
-                sorted(i for i in side - common if self.operations[i].kind == "weighted")
-                for side in ancestors
-            ]
-            if not sides[0] and not sides[1]:
-                continue
-            # A projection on the skip has one weight; the branch has more, or comes first in ties.
-            branch = 0 if len(sides[0]) >= len(sides[1]) else 1
-            inside = [self.operations[i] for i in sorted(ancestors[branch] - common)]
-            last = self.operations[sides[branch][-1]]
-            norms = [op for op in inside if op.kind == "norm"]
-            after = [op for op in norms if op.index > last.index]
-            found.append(
-                Branch(
-                    addition=addition,
-                    last_weight=last,
-                    last_norm=after[-1] if after else None,
-                    normed=bool(norms),
-                )
-            )
-        return tuple(found)
+    def steering(self) -> frozenset[int]:
+        """Operations whose results only weigh others: gates, attention scores, routers.
+
+        They end in a bounded function that is multiplied with a signal; their own scale is not
+        handed on.
+        """
+        found: set[int] = set()
+        for operation in reversed(self.operations):
+            users = [self.operations[user] for user in self.consumers[operation.index]]
+            if users and all(
+                user.index in found or self._is_weighed_by(user, operation) for user in users
+            ):
+                found.add(operation.index)
+        return frozenset(found)
+
+    def is_self_gate(self, operation: Operation) -> bool:
+        """Whether an activation only weighs what it was computed from, as in a GELU by hand."""
+        current = operation
+        while len(users := self.consumers[current.index]) == 1:
+            product = self.operations[users[0]]
+            if product.kind == "multiply":
+                others = [i for i in product.inputs if i != current.index]
+                return bool(others) and self._stems_from(operation, others[0])
+            if product.kind not in _PASSING:
+                return False
+            current = product
+        return False
+
+    def _stems_from(self, operation: Operation, source: int) -> bool:
+        """Whether ``operation`` was computed from ``source`` element by element."""
+        while self.operations[source].kind in _PASSING and len(self.operations[source].inputs) == 1:
+            source = self.operations[source].inputs[0]
+        stack, seen = [operation.index], {operation.index}
+        while stack:
+            current = self.operations[stack.pop()]
+            if current.index == source:
+                return True
+            if current.kind in _ELEMENTWISE:
+                fresh = [i for i in current.inputs if i not in seen and i >= source]
+                seen.update(fresh)
+                stack.extend(fresh)
+        return False
+
+    def _is_weighed_by(self, product: Operation, factor: Operation) -> bool:
+        """Whether ``factor`` is a bounded weight of what else goes into a product."""
+        if product.function in _ATTENDING:
+            return factor.index in product.inputs[:-1]  # query and key; the value comes last
+        joins = product.kind in ("multiply", "other") and len(product.inputs) > 1
+        return joins and self._is_bounded(factor)
+
+    def _is_bounded(self, operation: Operation) -> bool:
+        """Whether a sigmoid or softmax made it, past what hands values on."""
+        while operation.kind in _PASSING and len(operation.inputs) == 1:
+            operation = self.operations[operation.inputs[0]]
+        name = operation.activation.name if operation.activation else operation.function
+        return name in _WEIGHING
 
     @cached_property
-    def _ancestors(self) -> tuple[frozenset[int], ...]:
-        sets: list[frozenset[int]] = []
-        for operation in self.operations:
-            joined: set[int] = {operation.index}
-            for source in operation.inputs:
-                joined |= sets[source]
-            sets.append(frozenset(joined))
-        return tuple(sets)
+    def branches(self) -> tuple[Branch, ...]:
+        """The residual branches, in the order of their additions."""
+        return residual_branches(self.network)
+
+    @cached_property
+    def streams(self) -> tuple[tuple[Branch, ...], ...]:
+        """The residual streams, each by its branches in order; streams inside branches apart."""
+        grouped: dict[int, list[Branch]] = {}
+        for branch in self.branches:
+            grouped.setdefault(branch.stream, []).append(branch)
+        return tuple(tuple(branches) for branches in grouped.values())
 
     @cached_property
     def has_norm(self) -> bool:

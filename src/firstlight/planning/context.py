@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from firstlight.errors import BadInputError
-from firstlight.network.graph import Branch, Chain, Graph
+from firstlight.network.graph import Chain, Graph
+from firstlight.network.residual import Branch
 from firstlight.planning.stream import second_moment_at
 from firstlight.records.checkup import Observation, ParameterReading
 from firstlight.records.network import Network, Operation, Parameter
@@ -34,6 +35,10 @@ HEAD_LOGITS_STD = 0.3
 
 With zero, nothing but the head learns at the first step.
 """
+
+
+_ATTENTION = frozenset({"MultiheadAttention", "NonDynamicallyQuantizableLinear"})
+"""Torch's attention, and the class of its output projection, which has no other use."""
 
 
 def is_deep(chain: Chain) -> bool:
@@ -151,14 +156,24 @@ class Context:
         """The operation's place in a deep plain chain, if it stands in one."""
         return self._places.get(operation.index)
 
+    def is_in_attention(self, operation: Operation) -> bool:
+        """Whether a weight belongs to `nn.MultiheadAttention`, which is planned by its fans."""
+        owners = {self.network.parameter(name).module for name in operation.parameters}
+        return bool(owners & _ATTENTION)
+
+    @cached_property
+    def branches(self) -> tuple[Branch, ...]:
+        """The residual branches whose ends are scaled with their number."""
+        return tuple(b for b in self.graph.branches if not self.is_in_attention(b.last_weight))
+
     @cached_property
     def _branch_ends(self) -> dict[int, Branch]:
-        return {branch.last_weight.index: branch for branch in self.graph.branches}
+        return {branch.last_weight.index: branch for branch in self.branches}
 
     @cached_property
     def bare_branches(self) -> int:
         """Residual branches without any norm inside."""
-        return sum(not branch.normed for branch in self.graph.branches)
+        return sum(not branch.normed for branch in self.branches)
 
     def branch_ending_with(self, operation: Operation) -> Branch | None:
         """The residual branch whose last weight this is."""
@@ -168,10 +183,10 @@ class Context:
         """Planned second moment of the residual stream that an operation reads."""
         given = {
             branch.last_weight.index: 1 / self.bare_branches
-            for branch in self.graph.branches
+            for branch in self.branches
             if not branch.normed
         }
-        for branch in self.graph.branches:
+        for branch in self.branches:
             if branch.last_norm is not None and self.stays_zero(branch.last_norm):
                 given[branch.last_norm.index] = 0.0
         return second_moment_at(
