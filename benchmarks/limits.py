@@ -68,7 +68,7 @@ def network(case: Case, seed: int) -> nn.Module:
 
 def measured(checkup: Checkup) -> dict[str, float]:
     """The numbers that the limits are held against; larger is worse."""
-    rows = View(checkup.observation).profile
+    (rows,) = View(checkup.observation).profiles
     forward = rms_ratio(rows[-1].second_moment.value, rows[0].second_moment.value)
     backward = rms_ratio(
         rows[0].delta_square_per_sample.value, rows[-1].delta_square_per_sample.value

@@ -133,7 +133,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("all-zeros", _EQUAL, "calibrate", units.constant(0.0), "20"),
     _fault("constant-0.05", _EQUAL, "score", units.constant(0.05), "20"),
     _fault("half-duplicated", (*_EQUAL, *_RANK), "score", units.half_duplicated),
-    _fault("one-layer-zero", (*_EQUAL, *_UNREACHED), "score", units.one_layer_zero, "15"),
+    _fault("one-layer-zero", (*_EQUAL, *_UNREACHED, "collapsed-samples"), "score", units.one_layer_zero, "15"),
     _fault(
         "zeros-biases-kept",
         (*_EQUAL, "collapsed-samples"),
@@ -146,7 +146,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("mean-of-one-std", _PARALLEL, "score", units.shifted_mean),
     _fault(
         "large-biases",
-        (*_PARALLEL, "collapsed-samples", "loss-at-start", "saturated-units"),
+        ("wrong-law", *_PARALLEL, "collapsed-samples", "loss-at-start", "saturated-units"),
         "score",
         silence.large_biases,
     ),
@@ -162,7 +162,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("twice-he", _EXPLODING, "score", scale.gain(2.0), "25"),
     _fault(
         "std-1-everywhere",
-        (*_EXPLODING, "loss-at-start", "saturated-units"),
+        (*_EXPLODING, "loss-at-start", "saturated-units", "non-finite"),
         "score",
         scale.same_std(1.0, chains=False),
         "21",
@@ -196,8 +196,8 @@ FAULTS: tuple[Fault, ...] = (
         "score",
         scale.big_branches,
     ),
-    _fault("tiny-before-norm", ("update-ratio",), "calibrate", scale.before_norm(1e-3)),
-    _fault("huge-before-norm", ("update-ratio",), "score", scale.before_norm(1e3)),
+    _fault("tiny-before-norm", ("update-ratio", *_VANISHING), "calibrate", scale.before_norm(1e-3)),
+    _fault("huge-before-norm", ("update-ratio", *_EXPLODING), "score", scale.before_norm(1e3)),
     # Activations
     _fault("sigmoid-everywhere", ("backward-vanishing",), "calibrate", silence.sigmoids, "19, 24"),
     _fault("saturated-tanh", ("saturated-units",), "score", silence.saturated, "23"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from scipy.stats import beta
 
+from firstlight.laws.addresses import canonical_name
 from firstlight.records.checkup import Finding
 
 
@@ -19,6 +20,7 @@ def names_culprit(finding: Finding, culprits: Iterable[str]) -> bool:
     A name counts if it is the culprit's, or that of something in it, or of a layer of which it is
     the weight; it may stand among ``where`` or, in backticks, in the sentences.
     """
+    culprits = [canonical_name(culprit) for culprit in culprits]
     words = f"{finding.evidence} {finding.cause}".split("`")[1::2]
     spoken = [name.partition("#")[0] for name in (*finding.where, *words)]
     return any(_inside(n, c) or _inside(c, n) for c in culprits for n in spoken if n)

@@ -90,12 +90,19 @@ class ParameterReading:
         non_finite: how many values are NaN or infinite.
         zero_gradient_at_start_only: the gradient is exactly zero now, and not after a few small
             steps.
-        unit_cosine: mean cosine between the incoming weights of two units; None for what has no
-            units.
-        rank_share: numerical rank of a sample of its rows over their number; None likewise.
+        unit_cosine: mean cosine between the incoming weights of two units, of stacked matrices
+            (gates; q, k and v) the largest; None for what has no units.
+        rank_share: numerical rank of a sample of its rows over their number, of stacked matrices
+            the smallest; None likewise.
         equals: another parameter with the very same values, if there is one.
         largest: largest absolute value.
         update_ratio: ‖Δw‖/‖w‖ of the first step, where an optimizer was given.
+        repeated_rows: share of the units whose incoming weights (of an embedding: whose vectors)
+            equal another's, number by number, over all stacked matrices; zero rows set aside, and
+            rows that are another's negative, as mirrored starts have. None for constant tensors
+            and rows of fewer than four numbers.
+        constant_blocks: how many of the stacked matrices (gates; q, k and v) hold one value each,
+            where the tensor as a whole holds several.
     """
 
     name: str
@@ -109,6 +116,38 @@ class ParameterReading:
     equals: str | None = None
     largest: float | None = None
     update_ratio: float | None = None
+    repeated_rows: float | None = None
+    constant_blocks: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JacobianReading:
+    """Singular values σ of the input–output Jacobian, per sample, as means over samples.
+
+    There are min(inputs, outputs) of them. All equal is dynamical isometry: ``spread`` 0,
+    ``condition`` 1.
+
+    Args:
+        largest: up to eight largest, in descending order.
+        smallest: the smallest; None unless ``exact``.
+        mean_square: mean of σ²; the error is over samples, of one sample over random vectors.
+        spread: standard deviation of σ² over its mean; None if all are zero.
+        condition: largest over smallest; None unless ``exact``, or if one is zero.
+        inputs: numbers that enter, of one sample.
+        outputs: numbers that leave.
+        samples: how many were looked at.
+        exact: whether all were computed; else by random products.
+    """
+
+    largest: tuple[float, ...]
+    smallest: float | None
+    mean_square: Estimate
+    spread: float | None
+    condition: float | None
+    inputs: int
+    outputs: int
+    samples: int
+    exact: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +160,7 @@ class Observation:
         parameters: one per parameter.
         samples: batch size.
         loss: value of the loss, None without one.
-        undecided_loss: what a model that knows only the class shares (or the target's mean) pays.
+        undecided_loss: what a model pays that knows nothing: equal logits, predictions of zero.
         task: what the loss and head make of it.
         classes: number of classes, if it classifies.
         logits_std: standard deviation of the head's output.
@@ -132,6 +171,8 @@ class Observation:
         dtype: of the measured values.
         mode: ``train`` or ``eval``.
         raised: the error that stopped the pass, if one did.
+        prior_loss: what a model pays that knows only the class shares, or the target's mean.
+        jacobian: singular values from input to output, if they were asked for.
     """
 
     network: Network
@@ -149,6 +190,8 @@ class Observation:
     dtype: str = "float32"
     mode: str = "train"
     raised: str | None = None
+    prior_loss: float | None = None
+    jacobian: JacobianReading | None = None
 
     def reading(self, operation: int) -> Reading | None:
         """The reading of an operation, by its index."""
@@ -166,6 +209,7 @@ class Finding:
         evidence: what was measured, with its limit, as a sentence.
         cause: why it is so, as precisely as the measurement allows.
         cure: code that can be pasted, or the change to make.
+        consequences: further findings that this one explains; they go when it goes.
     """
 
     kind: str
@@ -174,6 +218,7 @@ class Finding:
     evidence: str
     cause: str
     cure: str
+    consequences: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from firstlight.records.plan import Audit, Plan, Receipt
 from firstlight.records.race import Race
 from firstlight.reporting import wording
 from firstlight.reporting.code import is_code
-from firstlight.reporting.grouping import group, pattern, shapes, some
+from firstlight.reporting.grouping import group, pattern, remarked, shapes, some
 from firstlight.reporting.numbers import number
 from firstlight.reporting.signal import Level, Scale, Signal, signals
 from firstlight.reporting.story import Story
@@ -111,6 +111,8 @@ def _finding(finding: Finding, look: Look) -> list[Block]:
     if finding.where:
         head.append("  at ").append(look.say(some(finding.where)))
     pairs = [("evidence", look.text(finding.evidence)), ("cause", look.text(finding.cause))]
+    if finding.consequences:
+        pairs.append(("brings", look.text(wording.brings(finding))))
     if not is_code(finding.cure):
         pairs.append(("cure", look.text(finding.cure)))
     blocks: list[Block] = [head, Padding(labelled(look, pairs), (0, 0, 0, 2))]
@@ -261,7 +263,16 @@ def _audit(audit: Audit, look: Look) -> list[Block]:
             ]
         )
     heads = ["parameter", ">std", "drawn from", "intended", "agrees"]
-    return [look.text(wording.audit_summary(audit), "bold"), "", table(look, heads, rows)]
+    blocks: list[Block] = [look.text(wording.audit_summary(audit), "bold"), ""]
+    blocks.append(table(look, heads, rows))
+    said = [
+        [look.text(kind, "warning"), look.text(names), look.text(text)]
+        for kind, names, text in remarked(audit)
+    ]
+    if said:
+        blocks += ["", table(look, ["fails silently", "parameter", "what was seen"], said)]
+    notes: list[Block] = [look.text(f"Note: {remark}") for remark in audit.remarks]
+    return blocks + (["", *notes] if notes else [])
 
 
 @_blocks.register

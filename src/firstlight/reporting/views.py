@@ -14,7 +14,7 @@ from firstlight.records.race import Race
 from firstlight.reporting import theme, wording
 from firstlight.reporting.charts import Chart
 from firstlight.reporting.code import is_code
-from firstlight.reporting.grouping import group, pattern, shapes
+from firstlight.reporting.grouping import group, pattern, remarked, shapes
 from firstlight.reporting.numbers import number, typeset, with_error
 from firstlight.reporting.race_charts import colors, learning_chart, race_chart
 from firstlight.reporting.signal import Level, signals
@@ -59,6 +59,7 @@ class Item:
     names: tuple[str, ...]
     more: int
     code: bool
+    brings: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,7 @@ class Chapter:
     receipt: Table | None = None
     audit_summary: str = ""
     audit: Table | None = None
+    audit_remarks: Table | None = None
     proof: str = ""
     scores: Figure | None = None
     race: Table | None = None
@@ -161,9 +163,20 @@ def _audit(audit: Audit) -> Chapter:
         rows=rows,
         numeric=(1,),
     )
-    sentence = wording.audit_summary(audit)
+    said = tuple(remarked(audit))
+    remarks = Table(
+        caption="What fails silently",
+        heads=("kind", "parameter", "what was seen"),
+        rows=said,
+        code=(1,),
+    )
     return Chapter(
-        title=audit.network.name, audit_summary=sentence, audit=table, made=(_version(),)
+        title=audit.network.name,
+        audit_summary=wording.audit_summary(audit),
+        audit=table,
+        audit_remarks=remarks if said else None,
+        remarks=audit.remarks,
+        made=(_version(),),
     )
 
 
@@ -204,6 +217,7 @@ def _item(finding: Finding, label: int | None = None) -> Item:
         names=finding.where[:MOST_NAMES],
         more=max(0, len(finding.where) - MOST_NAMES),
         code=is_code(finding.cure),
+        brings=wording.brings(finding),
     )
 
 
@@ -345,6 +359,9 @@ def _made(story: Story, checkup: Checkup | None) -> tuple[str, ...]:
     lines = list(story.notes)
     if checkup is not None:
         lines.append(f"Measured on {wording.conditions(checkup)}; {checkup.network.framework}")
+        if checkup.observation.jacobian is not None:
+            words = wording.jacobian_words(checkup.observation.jacobian)
+            lines.append(f"Jacobian, input to output: {words}")
     if story.receipt is not None:
         lines.append(f"Seed: {story.receipt.seed}")
     return (*lines, _version())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstlight.records.checkup import Checkup, Finding
+from firstlight.records.checkup import Checkup, Finding, JacobianReading
 from firstlight.records.plan import Audit, AuditEntry, Plan, Receipt
 from firstlight.records.race import Race, Start
 from firstlight.reporting.grouping import some
@@ -20,6 +20,14 @@ def count(n: int, noun: str) -> str:
 def listed(parts: list[str]) -> str:
     """``a, b and c``."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def brings(finding: Finding) -> str:
+    """What a finding explains, each kind once with its first place."""
+    first: dict[str, str] = {}
+    for consequence in finding.consequences:
+        first.setdefault(consequence.kind, consequence.where[0] if consequence.where else "")
+    return ", ".join(f"{kind} at `{name}`" if name else kind for kind, name in first.items())
 
 
 def by_severity(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -87,7 +95,20 @@ def facts(checkup: Checkup) -> list[tuple[str, str]]:
         rows.append(("forward RMS across hidden layers", f"× {number(forward, digits=2)}"))
     if backward is not None:
         rows.append(("‖δ‖ back across them", f"× {number(backward, digits=2)}"))
+    if seen.jacobian is not None:
+        rows.append(("Jacobian, input to output", jacobian_words(seen.jacobian)))
     return rows
+
+
+def jacobian_words(reading: JacobianReading) -> str:
+    """The singular values from input to output in a line."""
+    ends = [number(value, digits=2) for value in (reading.largest[:1] or (0.0,))]
+    least = f" to {number(reading.smallest, digits=2)}" if reading.smallest is not None else ""
+    square = number(reading.mean_square.value, reading.mean_square.standard_error)
+    words = f"σ {ends[0]}{least or ' at most'}, mean σ² {square}"
+    return (
+        words if reading.spread is None else f"{words}, spread {number(reading.spread, digits=2)}"
+    )
 
 
 def plan_summary(plan: Plan) -> str:
@@ -114,7 +135,12 @@ def audit_summary(audit: Audit) -> str:
     sentence = f"{audit.network.name}: {count(len(audit.entries), 'parameter')}"
     sentence += f", {len(wrong):,} not as intended ({some(wrong)})" if wrong else ""
     sentence += f", {unknown:,} that no known law fits" if unknown else ""
-    return sentence + ("." if wrong or unknown else ", all named and as intended.")
+    said = len({remark.text for entry in audit for remark in entry.remarks})
+    sentence += f", {count(said, 'remark')}" if said else ""
+    if wrong or unknown:
+        return sentence + "."
+    asked = any(entry.agrees for entry in audit)
+    return sentence + (", all named and as intended." if asked else ", all named.")
 
 
 def agreement(entry: AuditEntry) -> str:

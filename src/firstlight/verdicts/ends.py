@@ -7,11 +7,14 @@ from collections.abc import Iterator
 
 from firstlight.records.checkup import Finding, ParameterReading
 from firstlight.verdicts import limits
-from firstlight.verdicts.view import View, named
+from firstlight.verdicts.view import View, asleep, named
+
+_NAMED = 8
+"""So many names fit into a line of code."""
 
 
-def non_finite(view: View) -> Iterator[Finding]:
-    """non-finite: the first NaN or infinity, and what made it."""
+def non_finite_parameters(view: View) -> Iterator[Finding]:
+    """non-finite, of parameters: whatever else is wrong, this comes first."""
     bad = [p for p in view.observation.parameters if p.non_finite]
     if bad:
         yield Finding(
@@ -22,7 +25,10 @@ def non_finite(view: View) -> Iterator[Finding]:
             cause="memory that was never filled, a failed load, or a scale that overflowed",
             cure="firstlight.initialize(model, batch)",
         )
-        return
+
+
+def non_finite_signal(view: View) -> Iterator[Finding]:
+    """non-finite, of the signal: the first NaN or infinity, and what made it."""
     forward = next((r for r in view.observation.readings if r.non_finite), None)
     if forward is not None:
         yield Finding(
@@ -78,19 +84,22 @@ def _trainable(view: View) -> list[ParameterReading]:
     return [reading for reading in view.observation.parameters if reading.name in names]
 
 
-def _asleep(reading: ParameterReading) -> bool:
-    """Whether a parameter gets no gradient now, nor after a few steps."""
-    return not reading.gradient_rms and not reading.zero_gradient_at_start_only
+def _zero_factors(view: View, names: list[str]) -> list[str]:
+    """Those that multiply a signal, and are zero."""
+    network, kinds = view.observation.network, ("weight", "recurrent", "other")
+    products = (name for name in names if network.parameter(name).kind in kinds)
+    return [name for name in products if view.parameters[name].value_rms == 0]
 
 
 def nothing_learns(view: View) -> Iterator[Finding]:
-    """no-gradient, of every trainable parameter: whatever else is wrong, this comes first."""
+    """no-gradient or unreachable, of every trainable parameter."""
     readings = _trainable(view)
-    if not readings or not all(_asleep(reading) for reading in readings):
+    if not readings or not all(asleep(reading) for reading in readings):
         return
     cut_off = all(reading.gradient_rms is None for reading in readings)
+    zeros = _zero_factors(view, [reading.name for reading in readings])
     yield Finding(
-        kind="no-gradient",
+        kind="unreachable" if cut_off else "no-gradient",
         severity="error",
         where=tuple(reading.name for reading in readings),
         evidence="no trainable parameter receives a gradient"
@@ -101,35 +110,65 @@ def nothing_learns(view: View) -> Iterator[Finding]:
         " layers in a row), units are dead, or the gradient has vanished below the smallest number",
         cure="return the differentiable output, or pass step=lambda model, batch: loss"
         if cut_off
-        else "firstlight.initialize(model, batch), or draw one of the factors at random",
+        else f"torch.nn.init.normal_(model.get_parameter({zeros[0]!r}), std=0.02)"
+        if zeros
+        else "firstlight.initialize(model, batch)",
     )
 
 
 def no_gradient(view: View) -> Iterator[Finding]:
-    """no-gradient: some parameters that the loss does not reach, now or after a few steps."""
+    """unreachable: parameters that the loss does not depend on; no-gradient: those that get none,
+    now or after a few steps."""
     readings = _trainable(view)
-    if all(_asleep(reading) for reading in readings):
+    if all(asleep(reading) for reading in readings):
         return  # said already
     unused = [p.name for p in readings if p.gradient_rms is None]
     if unused:
         yield Finding(
-            kind="no-gradient",
+            kind="unreachable",
             severity="warning",
             where=tuple(unused),
             evidence=f"the loss does not depend on {named(unused)}",
             cause="not used in this forward pass, or cut off by detach() or no_grad()",
-            cure="remove it, freeze it (requires_grad_(False)), or join it to the loss",
+            cure=f"for name in {unused!r}: model.get_parameter(name).requires_grad_(False)"
+            if len(unused) <= _NAMED
+            else "remove them, freeze them (requires_grad_(False)), or join them to the loss",
         )
     network = view.observation.network
-    zero = [p for p in readings if p.gradient_rms == 0 and _asleep(p)]
+    zero = [p for p in readings if p.gradient_rms == 0 and asleep(p)]
     weights = [p.name for p in zero if network.parameter(p.name).kind != "bias"]
-    if weights:
-        yield Finding(
-            kind="no-gradient",
-            severity="error",
-            where=tuple(weights),
-            evidence=f"the gradient of {named(weights)} is exactly zero, also after a few steps",
-            cause="units before the loss are zero or dead for every sample, or the gradient"
-            " has vanished below the smallest number",
-            cure="firstlight.initialize(model, batch)",
-        )
+    if not weights:
+        return
+    drawn = [p.name for p in readings if network.parameter(p.name).kind != "bias"]
+    factors = _zero_factors(view, weights)
+    many = len(weights) > limits.ASLEEP_ERROR * len(drawn)
+    yield Finding(
+        kind="no-gradient",
+        severity="error" if many or factors else "warning",
+        where=tuple(factors + [name for name in weights if name not in factors]),
+        evidence=f"the gradient of {named(weights)} is exactly zero, also after a few steps",
+        cause="factors that are all zero stop each other's gradient (LoRA's A and B, two zero"
+        " layers in a row)"
+        if factors
+        else "units before the loss are zero or dead for every sample, the head does not read what"
+        " they make, or the gradient has vanished below the smallest number",
+        cure=f"torch.nn.init.normal_(model.get_parameter({factors[0]!r}), std=0.02)"
+        if factors
+        else "firstlight.initialize(model, batch)",
+    )
+
+
+def frozen(view: View) -> Iterator[Finding]:
+    """no-gradient, as a note: a few weights are frozen while the rest is trained."""
+    weights = [p for p in view.observation.network.parameters if p.kind in ("weight", "recurrent")]
+    still = [p.name for p in weights if not p.trainable]
+    if not 0 < len(still) <= limits.FROZEN_FEW * len(weights):
+        return
+    yield Finding(
+        kind="no-gradient",
+        severity="note",
+        where=tuple(still),
+        evidence=f"{named(still)} of {len(weights)} weights are frozen (requires_grad=False)",
+        cause="meant, or left over from another training",
+        cure="model.requires_grad_(True)  # if it is not meant",
+    )

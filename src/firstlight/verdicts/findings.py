@@ -5,37 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from firstlight.records.checkup import Finding, Observation
-from firstlight.verdicts import ends, profiles, task, units, weights
+from firstlight.verdicts import constants, ends, profiles, scales, task, units, weights
+from firstlight.verdicts.folding import fold
 from firstlight.verdicts.view import View
 
 Judge = Callable[[View], Iterator[Finding]]
 
 # Causes before consequences: a NaN explains everything, equal units explain a missing gradient.
 JUDGES: tuple[Judge, ...] = (
-    ends.non_finite,
+    ends.non_finite_parameters,
     weights.wild,
     task.head_mismatch,
-    ends.nothing_learns,
-    units.symmetric,
+    constants.all_constant,
+    constants.nothing_passes,
+    constants.some_constant,
     weights.cloned,
     weights.parallel,
     weights.rank_deficient,
-    units.saturated,
+    task.input_scale,
+    scales.norm_scales,
+    scales.zero_embeddings,
+    units.silenced,
+    ends.nothing_learns,
     units.dead,
+    scales.large_biases,
+    scales.large_embeddings,
+    units.saturated,
+    units.symmetric,
     profiles.backward,
     profiles.forward,
     profiles.collapse,
-    task.input_scale,
+    scales.outliers,
     task.update_ratio,
     ends.loss_at_start,
+    ends.non_finite_signal,
     ends.no_gradient,
+    ends.frozen,
 )
-
-_SEVERITY = {"error": 0, "warning": 1, "note": 2}
 
 
 def judge(observation: Observation) -> tuple[Finding, ...]:
-    """The findings on an observation, errors first, causes before consequences.
+    """The findings on an observation, errors first, consequences under their causes.
 
     Args:
         observation: what an adapter measured.
@@ -44,5 +54,4 @@ def judge(observation: Observation) -> tuple[Finding, ...]:
         The findings; empty for a healthy network.
     """
     view = View(observation)
-    found = [finding for judge in JUDGES for finding in judge(view)]
-    return tuple(sorted(found, key=lambda finding: _SEVERITY[finding.severity]))
+    return fold([finding for judge in JUDGES for finding in judge(view)])

@@ -13,8 +13,8 @@ PROFILE_ERROR = 100.0
 Healthy Glorot tanh over 50 layers: 10. PyTorch's default in 20 ReLU layers: 10⁷.
 """
 
-PROFILE_WARNING = 20.0
-"""The same, for a warning."""
+PROFILE_WARNING = 50.0
+"""The same, for a warning: the largest factor in the healthy zoo is 49 (`benchmarks/limits.py`)."""
 
 COLLAPSE_ERROR = 1e-4
 """Share of the second moment that still differs between samples at the last hidden layer, over that
@@ -31,6 +31,9 @@ Up to one half is no evidence: identical inputs alone switch off half the units 
 
 DEAD_WARNING = 0.55
 """The same, for a warning."""
+
+CHANCE = 1e-3
+"""What happens more often than this in healthy layers, by the binomial law, is no evidence."""
 
 DEAD_SAMPLES = 64
 """Smallest batch on which units are called dead; a healthy ReLU unit is zero on all of B
@@ -71,8 +74,33 @@ LARGEST_VALUE = 1e6
 UPDATE_LARGE = 0.1
 """First update of a weight over its size: above, one step rewrites it (TheDeepChecker)."""
 
+UPDATE_GOOD = 1e-3
+"""What a healthy step changes of a weight, by rule of thumb."""
+
 UPDATE_SMALL = 1e-6
 """Median over the weights: below, a thousand steps move nothing."""
 
 INPUT_SCALE = 10.0
 """Root mean square of inputs, and its inverse; [−1, 1] as a limit would flag most programs."""
+
+NORM_SCALE = 4.0
+"""Root mean square of a norm's scale γ drawn at random, and its inverse; by rule it is 1."""
+
+EMBEDDING_RMS = 10.0
+"""Root mean square of an embedding's rows: torch draws 1, transformers 0.02."""
+
+BIAS_SIGNAL = 5.0
+"""A hidden bias over what differs between samples at the same layer."""
+
+OUTLIER = 1e3
+"""Variance × fan_in of a weight over the median of the hidden weights, and its inverse."""
+
+PEERS = 3
+"""So many hidden weights make a median."""
+
+ASLEEP_ERROR = 0.1
+"""Share of the trainable weights that no step reaches; a query that the head never reads is one of
+a hundred, and harmless."""
+
+FROZEN_FEW = 1 / 3
+"""Up to this share of frozen weights a note says which; more are a fine-tuning that is meant."""

@@ -23,10 +23,18 @@ def _limit(severity: Severity) -> float:
     return limits.PROFILE_ERROR if severity == "error" else limits.PROFILE_WARNING
 
 
-def _cause(view: View, *, backward: bool) -> str:
+def _cause(view: View, *, backward: bool, growing: bool) -> str:
+    if view.outliers:
+        operation, ratio = view.outliers[0]
+        return (
+            f"the weight of `{operation.name}` has a variance × fan_in of {ratio:.1e} times the"
+            " median of the hidden weights: the jump is there"
+        )
     scale = view.scale
-    if scale is None or scale.sigma_w2 == 0:
-        return "the scale of the weights does not fit the depth"
+    extreme = view.extreme(largest=growing)
+    if scale is None or scale.sigma_w2 == 0 or len(view.graph.branches) > 1:
+        size = "largest" if growing else "smallest"
+        return f"the scale of the weights does not fit the depth; {size} at {extreme}"
     factor = scale.backward if backward else scale.forward
     what = "‖δ‖²" if backward else "the second moment"
     fit = 1 / (factor / scale.sigma_w2)
@@ -35,6 +43,11 @@ def _cause(view: View, *, backward: bool) -> str:
         f" {scale.activation} each layer multiplies {what} by {factor:.3g}, and σ_w² = {fit:.3g}"
         " would keep it"
     )
+
+
+def _where(view: View, *ends: str) -> tuple[str, ...]:
+    """The weights that stand out, if there are some, before the two ends of the profile."""
+    return (*(operation.name for operation, _ in view.outliers), *ends)
 
 
 def _ratio_words(ratio: float) -> str:
@@ -59,7 +72,11 @@ def _with_error(ratio: float, *estimates: Estimate) -> str:
 
 def forward(view: View) -> Iterator[Finding]:
     """forward-vanishing and forward-exploding: RMS of the signal against the first layer's."""
-    rows = [r for r in view.profile if r.second_moment and not r.non_finite]
+    for profile in view.profiles:
+        yield from _forward(view, [r for r in profile if r.second_moment and not r.non_finite])
+
+
+def _forward(view: View, rows: list[Reading]) -> Iterator[Finding]:
     if len(rows) < 2:
         return
     first = _moment(rows[0])
@@ -77,23 +94,28 @@ def forward(view: View) -> Iterator[Finding]:
         yield Finding(
             kind=kind,
             severity=severity,
-            where=(rows[worst].name, rows[0].name),
+            where=_where(view, rows[worst].name, rows[0].name),
             evidence=(
                 f"RMS of the signal at `{rows[worst].name}` is"
                 f" {_with_error(ratio, _moment(rows[worst]), first)} times that at"
                 f" `{rows[0].name}`; healthy within 1/{_limit(severity):g} and"
                 f" {_limit(severity):g}"
             ),
-            cause=_cause(view, backward=False),
+            cause=_cause(view, backward=False, growing=not vanishing),
             cure=_INITIALIZE,
         )
 
 
 def backward(view: View) -> Iterator[Finding]:
     """backward-vanishing and backward-exploding: ‖δ‖ per sample, first against last."""
-    rows = [
-        r for r in view.profile if r.delta_square_per_sample is not None and not r.non_finite_delta
-    ]
+    for profile in view.profiles:
+        yield from _backward(
+            view,
+            [r for r in profile if r.delta_square_per_sample and not r.non_finite_delta],
+        )
+
+
+def _backward(view: View, rows: list[Reading]) -> Iterator[Finding]:
     if len(rows) < 2:
         return
     first, last = _delta(rows[0]), _delta(rows[-1])
@@ -105,24 +127,30 @@ def backward(view: View) -> Iterator[Finding]:
     yield Finding(
         kind="backward-vanishing" if vanishing else "backward-exploding",
         severity=severity,
-        where=(rows[0].name, rows[-1].name),
+        where=_where(view, rows[0].name, rows[-1].name),
         evidence=(
             f"‖δ‖ at `{rows[0].name}` is {_with_error(ratio, first, last)} times that at"
             f" `{rows[-1].name}`; healthy within 1/{_limit(severity):g} and"
             f" {_limit(severity):g}"
         ),
-        cause=_cause(view, backward=True),
+        cause=_cause(view, backward=True, growing=not vanishing),
         cure=_INITIALIZE,
     )
 
 
 def collapse(view: View) -> Iterator[Finding]:
     """collapsed-samples: what differs between samples is lost on the way."""
-    rows = [
-        r
-        for r in view.profile
-        if r.sample_spread is not None and r.second_moment is not None and r.second_moment.value > 0
-    ]
+    for profile in view.profiles:
+        yield from _collapse(
+            [
+                r
+                for r in profile
+                if r.sample_spread is not None and r.second_moment and r.second_moment.value > 0
+            ]
+        )
+
+
+def _collapse(rows: list[Reading]) -> Iterator[Finding]:
     if len(rows) < 2:
         return
     first, last = (_spread_share(row) for row in (rows[0], rows[-1]))

@@ -24,6 +24,13 @@ def _source(view: View, operation: Operation) -> Operation | None:
     return None
 
 
+def _without(source: Operation | None, instead: str = "Identity") -> str:
+    """Code that takes an activation out of the head, or the words for it where it is no module."""
+    if source is None or source.name.split("#")[0].endswith(source.function):
+        return f"remove the {source.function if source else 'activation'} from the head"
+    return f"model.set_submodule({source.name!r}, torch.nn.{instead}())"
+
+
 def _mismatch(view: View, loss: Operation) -> tuple[str, str] | None:
     """Cause and cure of a head that does not fit its loss, or None if it fits."""
     source = _source(view, loss)
@@ -33,16 +40,17 @@ def _mismatch(view: View, loss: Operation) -> tuple[str, str] | None:
         return cause, "use binary_cross_entropy_with_logits, or give the head two outputs"
     if loss.function == "cross_entropy" and function in ("softmax", "sigmoid"):
         cause = f"cross_entropy applies log_softmax itself; {function} before it flattens the loss"
-        return cause, f"remove the {function} from the head"
+        return cause, _without(source)
     if loss.function == "cross_entropy" and function in ("relu", "relu6"):
-        return "logits behind a ReLU are never negative", f"remove the {function} from the head"
+        return "logits behind a ReLU are never negative", _without(source)
     if loss.function == "nll_loss" and function == "softmax":
-        return "nll_loss wants log-shares, softmax gives shares", "use log_softmax in the head"
+        cause = "nll_loss wants log-shares, softmax gives shares"
+        return cause, _without(source, "LogSoftmax")
     if loss.function == "binary_cross_entropy_with_logits" and function in ("sigmoid", "softmax"):
         cause = f"this loss applies the sigmoid itself; {function} before it flattens the loss"
-        return cause, f"remove the {function} from the head"
+        return cause, _without(source)
     if source is not None and source.kind == "softmax" and source.units == 1:
-        return "a softmax over one unit is always one", "use a sigmoid, or two outputs"
+        return "a softmax over one unit is always one", _without(source, "Sigmoid")
     return None
 
 
@@ -87,11 +95,13 @@ def update_ratio(view: View) -> Iterator[Finding]:
         evidence = f"the first step changes `{where[0]}` by {large[0][1]:.2g} of its size"
         evidence += f" (limit {limits.UPDATE_LARGE:g})"
         cause = "the learning rate is too large for these weights"
+        factor = limits.UPDATE_GOOD / large[0][1]
     elif typical < limits.UPDATE_SMALL:
         where = tuple(name for name, _ in rows)
         evidence = f"the first step changes half of the weights by less than {typical:.1e} of their"
         evidence += f" size (limit {limits.UPDATE_SMALL:g})"
         cause = "the learning rate is too small, or the gradient has nearly vanished"
+        factor = limits.UPDATE_GOOD / typical if typical else 1.0
     else:
         return
     yield Finding(
@@ -100,7 +110,7 @@ def update_ratio(view: View) -> Iterator[Finding]:
         where=where,
         evidence=evidence,
         cause=cause,
-        cure="change the learning rate so that a step moves weights by about a thousandth",
+        cure=f"for group in optimizer.param_groups: group['lr'] *= {factor:.1g}",
     )
 
 
@@ -111,8 +121,10 @@ def input_scale(view: View) -> Iterator[Finding]:
         return
     readers = [
         operation
-        for operation in view.observation.network.weighted()
-        if (origin := view.graph.feed(operation).origin) is not None and origin.kind == "input"
+        for operation in view.observation.network.operations
+        if operation.kind in ("weighted", "composite")
+        and (origin := view.graph.feed(operation).origin) is not None
+        and origin.kind == "input"
     ]
     rms = square**0.5
     if not readers or 1 / limits.INPUT_SCALE <= rms <= limits.INPUT_SCALE:
@@ -120,9 +132,9 @@ def input_scale(view: View) -> Iterator[Finding]:
     yield Finding(
         kind="input-scale",
         severity="warning",
-        where=tuple(operation.name for operation in readers),
+        where=("input", *(operation.name for operation in readers)),
         evidence=f"the inputs have a root mean square of {rms:.3g}; weights are drawn for about 1"
         f" (limits 1/{limits.INPUT_SCALE:g} and {limits.INPUT_SCALE:g})",
         cause="the data is not normalized (raw pixels or physical units)",
-        cure="normalize it: (x - mean) / std, with numbers from the training part",
+        cure="batch = (batch - batch.mean()) / batch.std()  # with numbers of the training part",
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from firstlight.records.checkup import Finding, Reading
 from firstlight.records.network import Operation
 from firstlight.verdicts import limits
-from firstlight.verdicts.view import View, named
+from firstlight.verdicts.view import View, asleep, named
 
 
 def _unit_reading(view: View, operation: Operation) -> Reading | None:
@@ -24,12 +25,18 @@ def _input_is_dead(view: View, operation: Operation) -> bool:
     return bool(zeros and weight is not None and weight.value_rms > 0)
 
 
+def _is_meant(view: View, operation: Operation) -> bool:
+    """Whether a layer gives zeros because its weight is zero, and that weight will move."""
+    weight = view.weight_of(operation)
+    return weight is not None and weight.value_rms == 0 and not asleep(weight)
+
+
 def symmetric(view: View) -> Iterator[Finding]:
     """symmetric-units: units that equal others in value and in gradient stay equal for ever."""
     layers = []
     for operation in view.observation.network.weighted():
         reading = _unit_reading(view, operation)
-        if _input_is_dead(view, operation):
+        if _input_is_dead(view, operation) or _is_meant(view, operation):
             continue
         if reading is not None and reading.twin_units and operation.units > 1:
             layers.append((operation, reading, reading.twin_units))
@@ -37,13 +44,8 @@ def symmetric(view: View) -> Iterator[Finding]:
         return
     operation, reading, twins = max(layers, key=lambda row: row[2] / row[0].units)
     units = operation.units
-    weight = view.weight_of(operation)
     first, second = reading.twin_example or (0, 1)
-    if weight is not None and weight.constant:
-        value = "zero" if weight.value_rms == 0 else "constant"
-        cause = f"{value} weights: the {units} units of `{operation.name}` are identical"
-    else:
-        cause = f"units {first} and {second} of `{operation.name}` have the same weights in and out"
+    cause = f"units {first} and {second} of `{operation.name}` have the same weights in and out"
     yield Finding(
         kind="symmetric-units",
         severity="error" if twins / units >= limits.TWINS_ERROR else "warning",
@@ -58,26 +60,39 @@ def symmetric(view: View) -> Iterator[Finding]:
     )
 
 
+def silenced(view: View) -> Iterator[Finding]:
+    """dead-units, of a whole layer: nothing passes it, whatever else is wrong."""
+    yield from (f for f in _dead(view) if view.silenced)
+
+
 def dead(view: View) -> Iterator[Finding]:
     """dead-units: zero on every sample, so that no gradient passes through them."""
+    yield from (f for f in _dead(view) if not view.silenced)
+
+
+def _dead(view: View) -> Iterator[Finding]:
     enough = view.observation.samples >= limits.DEAD_SAMPLES
     rows = [
         r
         for r in view.observation.readings
-        if (r.dead_fraction or 0) >= limits.DEAD_WARNING and (enough or r in view.silenced)
+        if (r.dead_fraction or 0) >= limits.DEAD_WARNING
+        and (enough or r in view.silenced)
+        and not view.receives_nothing(view.observation.network.operations[r.operation])
     ]
     if not rows:
         return
     # The first layer that is mostly dead explains those behind it.
-    errors = [row for row in rows if (row.dead_fraction or 0) >= limits.DEAD_ERROR]
+    errors = [row for row in rows if _is_fatal(view, row)]
     leading = errors[0] if errors else max(rows, key=lambda row: row.dead_fraction or 0)
     share = leading.dead_fraction or 0.0
     weighted = _producer(view, leading)
     bias = _mean_words(view, weighted)
+    shifting = _shifted_by(view, leading)
+    shift = () if shifting is None else (shifting.name,)
     yield Finding(
         kind="dead-units",
         severity="error" if errors else "warning",
-        where=(leading.name, *(row.name for row in rows if row is not leading)),
+        where=(leading.name, *(row.name for row in rows if row is not leading), *shift),
         evidence=(
             f"{share:.0%} of the units after `{leading.name}` are zero on all"
             f" {view.observation.samples} samples (limit"
@@ -89,11 +104,35 @@ def dead(view: View) -> Iterator[Finding]:
     )
 
 
+def _is_fatal(view: View, reading: Reading) -> bool:
+    """Whether too many units are dead to be chance, on the way that the signal takes.
+
+    Where all samples look alike (a pooled picture), half the units of a healthy layer are off, and
+    three of the four units of a small gate often.
+    """
+    units = view.observation.network.operations[reading.operation].units
+    dead = reading.dead_fraction or 0.0
+    if dead < limits.DEAD_ERROR or reading.operation in view.graph.steering:
+        return False
+    from_chance = sum(math.comb(units, k) for k in range(round(dead * units), units + 1))
+    return dead == 1 or from_chance / 2**units < limits.CHANCE
+
+
 def _producer(view: View, reading: Reading) -> Operation | None:
     operation = view.observation.network.operations[reading.operation]
     while operation.inputs and operation.kind != "weighted":
         operation = view.observation.network.operations[operation.inputs[0]]
     return operation if operation.kind == "weighted" else None
+
+
+def _shifted_by(view: View, reading: Reading) -> Operation | None:
+    """The nearest operation before an activation that has parameters: a weight, or a norm."""
+    operation = view.observation.network.operations[reading.operation]
+    while operation.inputs:
+        operation = view.observation.network.operations[operation.inputs[0]]
+        if operation.parameters:
+            return operation
+    return None
 
 
 def _mean_words(view: View, operation: Operation | None) -> str:
@@ -109,7 +148,9 @@ def saturated(view: View) -> Iterator[Finding]:
     rows = [
         r
         for r in view.observation.readings
-        if (r.saturated_fraction or 0) >= limits.SATURATED_WARNING and _is_hidden(view, r)
+        if (r.saturated_fraction or 0) >= limits.SATURATED_WARNING
+        and _is_hidden(view, r)
+        and not view.graph.is_self_gate(view.observation.network.operations[r.operation])
     ]
     if not rows:
         return
@@ -124,7 +165,7 @@ def saturated(view: View) -> Iterator[Finding]:
     yield Finding(
         kind="saturated-units",
         severity="error" if limit == limits.SATURATED_ERROR else "warning",
-        where=tuple(row.name for row in rows),
+        where=(*(row.name for row in rows), *_producers(view, rows)),
         evidence=(
             f"{share:.0%} of the values after `{worst.name}` lie on the flat ends"
             f" (limit {limit:.0%})"
@@ -133,6 +174,12 @@ def saturated(view: View) -> Iterator[Finding]:
         cause=f"{large}: the weights before it are too large",
         cure="firstlight.initialize(model, batch)",
     )
+
+
+def _producers(view: View, rows: list[Reading]) -> list[str]:
+    """The weights that make the pre-activations of some activations."""
+    makers = (_producer(view, row) for row in rows)
+    return list(dict.fromkeys(maker.name for maker in makers if maker is not None))
 
 
 def _is_hidden(view: View, reading: Reading) -> bool:

@@ -9,7 +9,7 @@ from statistics import median
 
 from firstlight.network.graph import Graph
 from firstlight.records.checkup import Observation, ParameterReading, Reading
-from firstlight.records.network import ActivationRef, Operation
+from firstlight.records.network import ActivationRef, Operation, Parameter
 from firstlight.theory.gains import moments
 from firstlight.verdicts import limits
 
@@ -65,17 +65,47 @@ class View:
         return tuple(op for op in self.observation.network.weighted() if not self.graph.is_head(op))
 
     @cached_property
-    def profile(self) -> tuple[Reading, ...]:
-        """Where depth is measured: at residual additions, or else at hidden weights.
+    def profiles(self) -> tuple[tuple[Reading, ...], ...]:
+        """Where depth is measured: along each residual stream, or else at hidden weights.
 
-        Empty where a layer is silenced: the signal ends there, and its scale is not the reason.
+        Streams are never compared with each other: between an encoder and a decoder, or two stages
+        of other widths, lies more than depth. Empty where a layer is silenced: the signal ends
+        there, and its scale is not the reason.
         """
         if self.silenced:
             return ()
-        additions = [branch.addition for branch in self.graph.branches]
-        places = additions if len(additions) > 1 else self.hidden
-        found = [self.reading(operation) for operation in places]
-        return tuple(reading for reading in found if reading is not None)
+        steering = self.graph.steering
+        streams = [
+            [b.addition for b in stream if b.addition.index not in steering]
+            for stream in self.graph.streams
+        ]
+        rows = [stream for stream in streams if len(stream) > 1] or [self.spine]
+        return tuple(tuple(r for op in row if (r := self.reading(op)) is not None) for row in rows)
+
+    @cached_property
+    def spine(self) -> list[Operation]:
+        """Hidden weights that the signal passes one after another, and residual additions."""
+        beside = self.graph.steering.union(
+            op.index for branch in self.graph.branches for op in branch.weights
+        )
+        beside = beside.union(op.index for op, _ in self.outliers if self.is_normed(op))
+        row = [
+            op for op in self.hidden if op.index not in beside and not self._starts_from_nothing(op)
+        ]
+        row += [branch.addition for branch in self.graph.branches]
+        return sorted(row, key=lambda op: op.index)
+
+    def is_normed(self, operation: Operation) -> bool:
+        """Whether a norm follows at once, so that the scale of the result does not matter."""
+        follower = self.graph.follower(operation)
+        return follower is not None and follower.kind == "norm"
+
+    def _starts_from_nothing(self, operation: Operation) -> bool:
+        """Whether a weight is multiplied with a constant zero, as with a first hidden state."""
+        reading, weight = self.reading(operation), self.weight_of(operation)
+        zero = reading is not None and reading.second_moment and reading.second_moment.value == 0
+        origin = self.graph.feed(operation).origin
+        return bool(zero and weight and weight.value_rms) and self.reading(origin) is None
 
     @cached_property
     def silenced(self) -> tuple[Reading, ...]:
@@ -88,9 +118,46 @@ class View:
             reading
             for reading in self.observation.readings
             if reading.dead_fraction == 1
+            and reading.operation not in self.graph.steering
+            and not self.receives_nothing(operations[reading.operation])
             and operations[reading.operation].units * self.observation.samples
             >= limits.DEAD_SAMPLES
         )
+
+    def receives_nothing(self, operation: Operation) -> bool:
+        """Whether what made the input of an operation is zero: that is where to look."""
+        while operation.inputs:
+            operation = self.observation.network.operations[operation.inputs[0]]
+            reading = self.reading(operation)
+            if reading is not None and reading.second_moment is not None:
+                return reading.second_moment.value == 0
+        return False
+
+    @cached_property
+    def outliers(self) -> tuple[tuple[Operation, float], ...]:
+        """Hidden weights whose variance × fan_in is far from the median, with their ratio to it."""
+        rows = self._sigmas
+        if len(rows) < limits.PEERS:
+            return ()
+        middle = median(value for _, value in rows)
+        ratios = [(operation, value / middle) for operation, value in rows]
+        return tuple(row for row in ratios if not 1 / limits.OUTLIER <= row[1] <= limits.OUTLIER)
+
+    def extreme(self, *, largest: bool) -> str:
+        """The three hidden weights of the largest or smallest variance × fan_in, in words."""
+        ranked = sorted(self._sigmas, key=lambda row: row[1], reverse=largest)[:3]
+        return ", ".join(f"`{operation.name}` ({value:.2g})" for operation, value in ranked)
+
+    @cached_property
+    def _sigmas(self) -> list[tuple[Operation, float]]:
+        """Hidden weights that are not zero, with σ_w² = variance × fan_in."""
+        rows: list[tuple[Operation, float]] = []
+        for operation in self.hidden:
+            weight = self.weight_of(operation)
+            fans = weight and self.observation.network.parameter(weight.name).fans
+            if weight and fans and math.isfinite(weight.value_rms) and weight.value_rms > 0:
+                rows.append((operation, weight.value_rms**2 * fans.forward))
+        return rows
 
     @cached_property
     def scale(self) -> Scale | None:
@@ -117,6 +184,18 @@ class View:
             forward=sigma_w2 * seen.second_moment,
             backward=sigma_w2 * seen.derivative_second_moment,
         )
+
+
+def is_norm_scale(parameter: Parameter) -> bool:
+    """Whether a parameter scales a norm; norms written by hand are known by their class's name."""
+    by_hand = parameter.module.endswith("Norm") and parameter.name.endswith(("weight", "scale"))
+    vector = len(parameter.layout.shape) == 1
+    return parameter.kind == "norm-scale" or (parameter.kind == "other" and by_hand and vector)
+
+
+def asleep(reading: ParameterReading) -> bool:
+    """Whether a parameter gets no gradient now, nor after a few steps."""
+    return not reading.gradient_rms and not reading.zero_gradient_at_start_only
 
 
 def rms_ratio(after: float, before: float) -> float:
