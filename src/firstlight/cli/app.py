@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 import firstlight as fl
-from firstlight.cli.sources import batch_of, model_factory
+from firstlight.cli.sources import batch_of, model_factory, weights_path
 from firstlight.errors import BadInputError, FirstlightError
 from firstlight.laws.addresses import checked_seed
 from firstlight.records.codec import from_json, to_json
@@ -89,6 +89,9 @@ def check(
     input: Input = None,  # noqa: A002 - the option is called --input
     target: Target = None,
     loss: Loss = None,
+    jacobian: Annotated[
+        bool, Parameter(help="Measure the singular values from input to output too.")
+    ] = False,
     seed: Seed = None,
     json: AsJson = False,
     html: Html = None,
@@ -97,7 +100,7 @@ def check(
     """Is this network healthy at step zero? Exit status 1 if not."""
     batch, wanted = batch_of(input, model, target)
     with _busy("looking at the network", quiet):
-        checkup = fl.check(_built(model, seed), batch, loss=loss, target=wanted)
+        checkup = fl.check(_built(model, seed), batch, loss=loss, target=wanted, jacobian=jacobian)
     _give(checkup, as_json=json, html=html, quiet=quiet)
     return 0 if checkup.healthy else 1
 
@@ -109,12 +112,20 @@ def audit(
     *,
     seed: Seed = None,
     json: AsJson = False,
+    html: Html = None,
     quiet: Quiet = False,
 ) -> int:
-    """Which initialization is in these weights now?"""
+    """Which initialization is in these weights now?
+
+    MODEL may also be weights.safetensors, a folder of shards with their index, or weights.pt as
+    torch.save wrote it; no code that such a file holds is run.
+    """
+    weights = weights_path(model)
+    if weights is not None and seed is not None:
+        raise BadInputError(f"seed: '{model}' holds weights, so there is nothing to seed")
     with _busy("naming the laws", quiet):
-        record = fl.audit(_built(model, seed))
-    _give(record, as_json=json, html=None, quiet=quiet)
+        record = fl.audit(_built(model, seed) if weights is None else weights)
+    _give(record, as_json=json, html=html, quiet=quiet)
     return 0
 
 

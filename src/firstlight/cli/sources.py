@@ -20,6 +20,7 @@ from firstlight.errors import BadInputError, near_names
 
 _SHAPE = re.compile(r"\d+(x\d+)*(:\d+)?")
 _SEED = 0
+_WEIGHTS = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def one_line(error: BaseException) -> str:
@@ -100,6 +101,18 @@ def _called(found: Any, name: str) -> Any:
         return found()
     except (Exception, SystemExit) as error:
         raise BadInputError(f"{name}: the factory raised {one_line(error)}") from error
+
+
+def weights_path(name: str) -> Path | None:
+    """The path of a file or folder of weights, or None if ``name`` is that of a model.
+
+    Weights end in .safetensors, .safetensors.index.json, .pt, .pth, .bin or .ckpt, or are a folder.
+
+    >>> weights_path("models.py:build") is None, weights_path("model.safetensors")
+    (True, PosixPath('model.safetensors'))
+    """
+    path = Path(name)
+    return path if name.endswith(_WEIGHTS) or path.is_dir() else None
 
 
 def _shaped(text: str) -> Any:

@@ -164,13 +164,33 @@ class LawFit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditRemark:
+    """Something about a parameter's numbers that fails silently, if it is a failure.
+
+    Args:
+        kind: ``rule-never-ran``, ``no-depth-scaling``, ``packed-fans``, ``stored-fans``,
+            ``shard-fans``, ``cloned``, ``padding-row``, ``untied``, ``idle-truncation``,
+            ``non-finite``, ``unfilled-memory`` or ``constant``.
+        text: what was seen, in one sentence without a full stop.
+    """
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditEntry:
     """One parameter's numbers, named.
 
     Args:
         laws: those not rejected, best first; empty if none of the known laws fits.
-        intended: the law that the framework or model meant, in words; None if unknown.
+        intended: the law that the framework or the model's own code meant, in words; None if
+            unknown.
         agrees: whether the numbers are compatible with what was intended; None if unknown.
+        remarks: silent failures that the numbers show.
     """
 
     name: str
@@ -182,14 +202,22 @@ class AuditEntry:
     laws: tuple[LawFit, ...]
     intended: str | None = None
     agrees: bool | None = None
+    remarks: tuple[AuditRemark, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit(Shown):
-    """Which initialization is in these weights now."""
+    """Which initialization is in these weights now.
+
+    Args:
+        network: the parameters that were read.
+        entries: one per parameter.
+        remarks: what the whole audit assumes or could not do.
+    """
 
     network: Network
     entries: tuple[AuditEntry, ...]
+    remarks: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> AuditEntry:
         return by_name(self.entries, name, "audit")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
+from firstlight.records.plan import Audit
+
 
 class _Named(Protocol):
     @property
@@ -25,6 +27,15 @@ def group(entries: Iterable[N], key: Callable[[N], Hashable]) -> tuple[tuple[N, 
     for entry in entries:
         groups.setdefault(key(entry), []).append(entry)
     return tuple(tuple(entries) for entries in groups.values())
+
+
+def remarked(audit: Audit) -> list[tuple[str, str, str]]:
+    """The remarks of an audit, each once: kind, the parameters it was made of, what was seen."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for entry in audit:
+        for remark in entry.remarks:
+            names.setdefault((remark.kind, remark.text), []).append(entry.name)
+    return [(kind, pattern(found), text) for (kind, text), found in names.items()]
 
 
 def pattern(names: Sequence[str]) -> str:
