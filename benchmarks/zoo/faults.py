@@ -133,7 +133,13 @@ FAULTS: tuple[Fault, ...] = (
     _fault("all-zeros", _EQUAL, "calibrate", units.constant(0.0), "20"),
     _fault("constant-0.05", _EQUAL, "score", units.constant(0.05), "20"),
     _fault("half-duplicated", (*_EQUAL, *_RANK), "score", units.half_duplicated),
-    _fault("one-layer-zero", (*_EQUAL, *_UNREACHED, "collapsed-samples"), "score", units.one_layer_zero, "15"),
+    _fault(
+        "one-layer-zero",
+        (*_EQUAL, *_UNREACHED, "collapsed-samples"),
+        "score",
+        units.one_layer_zero,
+        "15",
+    ),
     _fault(
         "zeros-biases-kept",
         (*_EQUAL, "collapsed-samples"),
@@ -162,7 +168,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault("twice-he", _EXPLODING, "score", scale.gain(2.0), "25"),
     _fault(
         "std-1-everywhere",
-        (*_EXPLODING, "loss-at-start", "saturated-units", "non-finite"),
+        (*_EXPLODING, "loss-at-start", "saturated-units", "non-finite", "wrong-law"),
         "score",
         scale.same_std(1.0, chains=False),
         "21",

@@ -189,6 +189,18 @@ class Graph:
                 found.add(operation.index)
         return frozenset(found)
 
+    def ends_linear(self, operation: Operation) -> bool:
+        """Whether no activation, norm or sum follows: the operation is a part of the head."""
+        stack, seen = [operation.index], {operation.index}
+        while stack:
+            for user in self.consumers[stack.pop()]:
+                if self.operations[user].kind in ("activation", "norm", "add", "multiply"):
+                    return False
+                if user not in seen and self.operations[user].kind != "loss":
+                    seen.add(user)
+                    stack.append(user)
+        return True
+
     def is_self_gate(self, operation: Operation) -> bool:
         """Whether an activation only weighs what it was computed from, as in a GELU by hand."""
         current = operation

@@ -29,6 +29,7 @@ class Branch:
         weights: its weighted operations, in order.
         last_norm: the norm after that weight, if there is one.
         normed: whether there is any norm inside the branch.
+        projected: whether the stream passes it through a weight, not as it is.
         stream: the first addition of its stream, which hands on one signal from each
             of its additions to the next.
     """
@@ -37,6 +38,7 @@ class Branch:
     weights: tuple[Operation, ...]
     last_norm: Operation | None
     normed: bool
+    projected: bool
     stream: int
 
     @property
@@ -52,6 +54,7 @@ class _Found:
     addition: Operation
     skip: list[int]
     region: list[int]
+    projected: bool
     inside: int | None = None
     """The addition in whose branch it lies, if it is not on the trunk."""
 
@@ -111,9 +114,9 @@ class _Walker:
                     continue
                 weights = sum(self.operations[i].kind == "weighted" for i in region)
                 if weights > projected:  # a projection on the skip has one weight, the branch more
-                    candidates.append((projected, _Found(addition, skip, region)))
+                    candidates.append(_Found(addition, skip, region, projected))
                 break
-        return min(candidates, key=lambda row: row[0])[1] if candidates else None
+        return min(candidates, key=lambda found: found.projected) if candidates else None
 
 
 def residual_branches(network: Network) -> tuple[Branch, ...]:
@@ -165,5 +168,6 @@ def _record(found: _Found, stream: int, network: Network) -> Branch:
         weights=weights,
         last_norm=after[-1] if after else None,
         normed=bool(norms),
+        projected=found.projected,
         stream=stream,
     )

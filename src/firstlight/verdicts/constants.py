@@ -19,20 +19,24 @@ def _units(parameter: Parameter) -> int:
 
 def _constant_weights(view: View) -> list[ParameterReading]:
     """Hidden weights of one value that make several units."""
-    network = view.observation.network
-    heads = {n for op in network.weighted() if view.graph.is_head(op) for n in op.parameters}
-    found = []
-    for reading in view.observation.parameters:
-        parameter = network.parameter(reading.name)
-        drawn = parameter.kind in ("weight", "recurrent")
-        if drawn and reading.constant and reading.name not in heads and _units(parameter) > 1:
-            found.append(reading)
-    return found
+    network, hidden = view.observation.network, set(_hidden_weights(view))
+    return [
+        reading
+        for reading in view.observation.parameters
+        if reading.constant
+        and reading.name in hidden
+        and _units(network.parameter(reading.name)) > 1
+    ]
 
 
 def _hidden_weights(view: View) -> list[str]:
-    network = view.observation.network
-    heads = {n for op in network.weighted() if view.graph.is_head(op) for n in op.parameters}
+    network, parts = view.observation.network, view.zero_heads
+    heads = {
+        name
+        for operation in network.weighted()
+        if view.graph.is_head(operation) or operation.index in parts
+        for name in operation.parameters
+    }
     drawn = [p.name for p in network.parameters if p.kind in ("weight", "recurrent")]
     return [name for name in drawn if name not in heads]
 

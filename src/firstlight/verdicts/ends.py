@@ -1,8 +1,7 @@
-"""Findings at the ends: values that are no numbers, the loss at the start, missing gradients."""
+"""Findings at the ends: values that are no numbers, and gradients that do not arrive."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from firstlight.records.checkup import Finding, ParameterReading
@@ -53,35 +52,23 @@ def non_finite_signal(view: View) -> Iterator[Finding]:
         )
 
 
-def loss_at_start(view: View) -> Iterator[Finding]:
-    """loss-at-start: against what a model pays that knows nothing."""
-    seen = view.observation
-    if seen.loss is None or not seen.undecided_loss:
-        return
-    ratio = seen.loss / seen.undecided_loss
-    if not ratio > limits.LOSS_WARNING:
-        return
-    limit = limits.LOSS_ERROR if ratio > limits.LOSS_ERROR else limits.LOSS_WARNING
-    plain = seen.classes and abs(seen.undecided_loss / math.log(seen.classes) - 1) < 1e-3
-    undecided = f"ln {seen.classes} = " if plain else ""
-    spread = f"logits have standard deviation {seen.logits_std:.3g}" if seen.logits_std else ""
-    heads = [op.name for op in view.observation.network.weighted() if view.graph.is_head(op)]
-    yield Finding(
-        kind="loss-at-start",
-        severity="error" if limit == limits.LOSS_ERROR else "warning",
-        where=tuple(heads[-1:]),
-        evidence=(
-            f"loss {seen.loss:.4g} at the start; an undecided model pays"
-            f" {undecided}{seen.undecided_loss:.4g} (limit {limit:g} times that)"
-        ),
-        cause=f"confident before it has learned anything: {spread or 'see the head'}",
-        cure="firstlight.initialize(model, batch)  # small logits",
-    )
-
-
 def _trainable(view: View) -> list[ParameterReading]:
-    names = {p.name for p in view.observation.network.parameters if p.trainable}
+    full = (p for p in view.observation.network.parameters if 0 not in p.layout.shape)
+    names = {p.name for p in full if p.trainable}
     return [reading for reading in view.observation.parameters if reading.name in names]
+
+
+def _on_the_way(view: View) -> set[str]:
+    """Parameters of operations from which a path leads to the loss, or to the outputs."""
+    operations = view.graph.operations
+    ends = [op.index for op in operations if op.kind == "loss"]
+    stack = ends or list(view.observation.network.outputs)
+    seen = set(stack)
+    while stack:
+        fresh = [i for i in operations[stack.pop()].inputs if i not in seen]
+        seen.update(fresh)
+        stack.extend(fresh)
+    return {name for index in seen for name in operations[index].parameters}
 
 
 def _zero_factors(view: View, names: list[str]) -> list[str]:
@@ -106,6 +93,8 @@ def nothing_learns(view: View) -> Iterator[Finding]:
         + ("" if cut_off else ", nor does any after a few steps"),
         cause="the output or loss is cut off from the parameters (detach, no_grad, argmax …)"
         if cut_off
+        else "the batch holds nothing but zeros"
+        if view.observation.input_second_moment == 0
         else "factors that are all zero stop each other's gradient (LoRA's A and B, two zero"
         " layers in a row), units are dead, or the gradient has vanished below the smallest number",
         cure="return the differentiable output, or pass step=lambda model, batch: loss"
@@ -117,19 +106,30 @@ def nothing_learns(view: View) -> Iterator[Finding]:
 
 
 def no_gradient(view: View) -> Iterator[Finding]:
-    """unreachable: parameters that the loss does not depend on; no-gradient: those that get none,
-    now or after a few steps."""
+    """no-gradient, now or after a few steps; unreachable, where the loss does not depend on it."""
     readings = _trainable(view)
     if all(asleep(reading) for reading in readings):
         return  # said already
     unused = [p.name for p in readings if p.gradient_rms is None]
+    cut = [name for name in unused if name in _on_the_way(view)]
+    if cut:
+        yield Finding(
+            kind="unreachable",
+            severity="error" if len(cut) > limits.ASLEEP_ERROR * len(readings) else "warning",
+            where=tuple(cut),
+            evidence=f"the output depends on {named(cut)}, but no gradient comes back",
+            cause="cut off on the way by detach(), no_grad(), .data or a function that has no"
+            " derivative",
+            cure="let the gradient through, or freeze them: requires_grad_(False)",
+        )
+    unused = [name for name in unused if name not in cut]
     if unused:
         yield Finding(
             kind="unreachable",
             severity="warning",
             where=tuple(unused),
             evidence=f"the loss does not depend on {named(unused)}",
-            cause="not used in this forward pass, or cut off by detach() or no_grad()",
+            cause="not used in this forward pass, or only for outputs that the loss does not read",
             cure=f"for name in {unused!r}: model.get_parameter(name).requires_grad_(False)"
             if len(unused) <= _NAMED
             else "remove them, freeze them (requires_grad_(False)), or join them to the loss",
@@ -162,13 +162,16 @@ def frozen(view: View) -> Iterator[Finding]:
     """no-gradient, as a note: a few weights are frozen while the rest is trained."""
     weights = [p for p in view.observation.network.parameters if p.kind in ("weight", "recurrent")]
     still = [p.name for p in weights if not p.trainable]
-    if not 0 < len(still) <= limits.FROZEN_FEW * len(weights):
+    everything = bool(weights) and not _trainable(view)
+    if not everything and not 0 < len(still) <= limits.FROZEN_FEW * len(weights):
         return
     yield Finding(
         kind="no-gradient",
         severity="note",
         where=tuple(still),
-        evidence=f"{named(still)} of {len(weights)} weights are frozen (requires_grad=False)",
+        evidence="all parameters are frozen (requires_grad=False)"
+        if everything
+        else f"{named(still)} of {len(weights)} weights are frozen (requires_grad=False)",
         cause="meant, or left over from another training",
         cure="model.requires_grad_(True)  # if it is not meant",
     )

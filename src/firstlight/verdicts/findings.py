@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from firstlight.records.checkup import Finding, Observation
-from firstlight.verdicts import constants, ends, profiles, scales, task, units, weights
+from firstlight.verdicts import constants, ends, losses, profiles, scales, task, units, weights
 from firstlight.verdicts.folding import fold
 from firstlight.verdicts.view import View
 
@@ -20,12 +20,13 @@ JUDGES: tuple[Judge, ...] = (
     constants.nothing_passes,
     constants.some_constant,
     weights.cloned,
-    weights.parallel,
     weights.rank_deficient,
+    weights.parallel,
     task.input_scale,
     scales.norm_scales,
     scales.zero_embeddings,
     units.silenced,
+    units.flat,
     ends.nothing_learns,
     units.dead,
     scales.large_biases,
@@ -36,8 +37,9 @@ JUDGES: tuple[Judge, ...] = (
     profiles.forward,
     profiles.collapse,
     scales.outliers,
+    scales.overall,
     task.update_ratio,
-    ends.loss_at_start,
+    losses.loss_at_start,
     ends.non_finite_signal,
     ends.no_gradient,
     ends.frozen,

@@ -42,6 +42,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "loss-at-start",
         "non-finite",
         "no-gradient",
+        "wrong-law",
     ),
     "input-scale": (
         *_PROFILES,
@@ -61,7 +62,13 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "symmetric-units",
         "wrong-law",
     ),
-    "saturated-units": ("symmetric-units", *_PROFILES, "loss-at-start", "no-gradient"),
+    "saturated-units": (
+        "symmetric-units",
+        *_PROFILES,
+        "loss-at-start",
+        "no-gradient",
+        "wrong-law",
+    ),
     "forward-exploding": (
         "backward-exploding",
         "backward-vanishing",
@@ -70,8 +77,15 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         "non-finite",
         "no-gradient",
         "update-ratio",
+        "wrong-law",
     ),
-    "backward-exploding": ("forward-exploding", "non-finite", "loss-at-start", "update-ratio"),
+    "backward-exploding": (
+        "forward-exploding",
+        "non-finite",
+        "loss-at-start",
+        "update-ratio",
+        "wrong-law",
+    ),
     "backward-vanishing": (
         "forward-vanishing",
         "collapsed-samples",

@@ -52,8 +52,16 @@ a healthy He head reaches 1.3 times ln 10."""
 LOSS_WARNING = 2.0
 """The same, for a warning (torchtest2's limit)."""
 
+OUTPUT_ERROR = 5.0
+"""Standard deviation of a regression's outputs; He heads give about 1."""
+
+OFF_CENTRE = 10.0
+"""Undecided loss over that of the best constant output: for squared errors, the target's mean then
+stands three standard deviations from zero."""
+
 TWINS_ERROR = 0.5
-"""Share of a layer's units that equal another one; fewer are a warning."""
+"""Share of the hidden layers in which half of the units or more equal another one; in fewer layers
+it is a warning: width is lost, but 200 steps show no harm (`benchmarks/severity.py`)."""
 
 PARALLEL_ERROR = 0.5
 """Mean cosine between the incoming weights of two units. U[0, 1) gives 0.75, a mean as large as
@@ -62,8 +70,9 @@ the standard deviation 0.5; centred random weights give 0 within 1/units."""
 PARALLEL_WARNING = 0.1
 """The same, for a warning: a mean of a third of the standard deviation."""
 
-RANK_ERROR = 0.5
-"""Share of the rank that a sample of 64 rows could have."""
+RANK_ERROR = 0.1
+"""Share of the rank that a sample of 64 rows could have. A quarter (shards drawn with one seed)
+does not hurt a training of 200 steps (`benchmarks/severity.py`)."""
 
 RANK_WARNING = 0.9
 """The same, for a warning; small square matrices at random reach 0.94."""
@@ -83,17 +92,28 @@ UPDATE_SMALL = 1e-6
 INPUT_SCALE = 10.0
 """Root mean square of inputs, and its inverse; [−1, 1] as a limit would flag most programs."""
 
+INPUT_ERROR = 50.0
+"""The same, for an error: raw bytes have 140, and cost the zoo's models most of 200 steps."""
+
 NORM_SCALE = 4.0
 """Root mean square of a norm's scale γ drawn at random, and its inverse; by rule it is 1."""
 
-EMBEDDING_RMS = 10.0
-"""Root mean square of an embedding's rows: torch draws 1, transformers 0.02."""
+EMBEDDING_RMS = 5.0
+"""Root mean square of an embedding's rows, as they enter the network: torch draws 1, transformers
+0.02, and some models scale them by the root of the width."""
 
 BIAS_SIGNAL = 5.0
 """A hidden bias over what differs between samples at the same layer."""
 
 OUTLIER = 1e3
 """Variance × fan_in of a weight over the median of the hidden weights, and its inverse."""
+
+TYPICAL = 10.0
+"""Median variance × fan_in of the hidden weights; the zoo's healthy models reach 2.1, and one
+standard deviation of 1 for all gives 15 and more (`benchmarks/margins.py`)."""
+
+UNEVEN = 8.0
+"""The same, from which a cause names the weights that stand out; no alarm by itself."""
 
 PEERS = 3
 """So many hidden weights make a median."""

@@ -30,18 +30,29 @@ def _cause(view: View, *, backward: bool, growing: bool) -> str:
             f"the weight of `{operation.name}` has a variance × fan_in of {ratio:.1e} times the"
             " median of the hidden weights: the jump is there"
         )
+    size = "largest" if growing else "smallest"
+    stands_out = f"{size} at {view.extreme(largest=growing)}"
+    trunk = [branch for branch in view.graph.branches if not branch.projected]
+    if len(trunk) > 1:
+        bare = sum(not branch.normed for branch in trunk)
+        if growing and 2 * bare > len(trunk):
+            return (
+                f"{bare} branches without a norm add up in the stream, each as large as it was:"
+                f" their last weights need a factor of {bare}^(−½); variance × fan_in is"
+                f" {stands_out}"
+            )
+        return f"the scale of the weights does not fit the depth; variance × fan_in is {stands_out}"
     scale = view.scale
-    extreme = view.extreme(largest=growing)
-    if scale is None or scale.sigma_w2 == 0 or len(view.graph.branches) > 1:
-        size = "largest" if growing else "smallest"
-        return f"the scale of the weights does not fit the depth; {size} at {extreme}"
+    if scale is None or scale.sigma_w2 == 0:
+        return f"the scale of the weights does not fit the depth; variance × fan_in is {stands_out}"
     factor = scale.backward if backward else scale.forward
     what = "‖δ‖²" if backward else "the second moment"
     fit = 1 / (factor / scale.sigma_w2)
+    uneven = f"; {stands_out}" if view.uneven else ""
     return (
         f"hidden weights have σ_w² = variance × fan_in = {scale.sigma_w2:.3g}; behind"
         f" {scale.activation} each layer multiplies {what} by {factor:.3g}, and σ_w² = {fit:.3g}"
-        " would keep it"
+        f" would keep it{uneven}"
     )
 
 

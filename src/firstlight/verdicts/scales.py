@@ -109,20 +109,42 @@ def _joins_nothing(view: View, operation: Operation) -> bool:
 
 
 def large_embeddings(view: View) -> Iterator[Finding]:
-    """wrong-law, of embeddings: rows far larger than any law in use gives."""
-    wrong = [r for r in _readings(view, "embedding") if r.value_rms > limits.EMBEDDING_RMS]
+    """wrong-law, of embeddings: rows far larger than any law in use gives, as they enter."""
+    wrong = []
+    for operation in view.observation.network.operations:
+        table = view.weight_of(operation)
+        if operation.kind == "embedding" and table is not None and table.value_rms:
+            entering = max(table.value_rms, _entering(view, operation))
+            if entering > limits.EMBEDDING_RMS:
+                wrong.append((operation, table, entering))
     if not wrong:
         return
+    operation, table, entering = wrong[0]
     yield Finding(
         kind="wrong-law",
         severity="warning",
-        where=tuple(r.name for r in wrong),
-        evidence=f"the rows of `{wrong[0].name}` have a root mean square of"
-        f" {wrong[0].value_rms:.3g} (limit {limits.EMBEDDING_RMS:g}; torch draws 1, transformers"
-        " 0.02)",
-        cause="what is added to these rows, and every step, is small beside them",
-        cure=_INITIALIZE,
+        where=tuple(op.name for op, _, _ in wrong),
+        evidence=f"the rows of `{table.name}` have a root mean square of {table.value_rms:.3g} and"
+        f" enter the network with {entering:.3g} (limit {limits.EMBEDDING_RMS:g}; torch draws 1,"
+        " transformers 0.02)",
+        cause="what is added to these rows, positions and branches and every step, is small beside"
+        " them",
+        cure=f"torch.nn.init.normal_(model.get_parameter({table.name!r}), std=0.02)",
     )
+
+
+def _entering(view: View, operation: Operation) -> float:
+    """RMS of the smallest sum that an embedding's rows go into, before any norm or weight."""
+    stack, sums = [operation], [0.0]
+    while stack:
+        for index in view.graph.consumers[stack.pop().index]:
+            user = view.graph.operations[index]
+            reading = view.reading(user)
+            if user.kind == "add" and reading is not None and reading.second_moment is not None:
+                sums.append(reading.second_moment.value**0.5)
+            elif user.kind in ("shape", "dropout", "other"):
+                stack.append(user)
+    return min(sums[1:], default=0.0)
 
 
 def large_biases(view: View) -> Iterator[Finding]:
@@ -179,5 +201,26 @@ def outliers(view: View) -> Iterator[Finding]:
         cause="a norm follows, so the signal does not show it, but steps do: the gradient of such a"
         " weight goes with one over its size, and a step is "
         + ("far too small for it" if ratio > 1 else "many times its size"),
+        cure=_INITIALIZE,
+    )
+
+
+def overall(view: View) -> Iterator[Finding]:
+    """wrong-law, of all hidden weights: one standard deviation for every width.
+
+    Norms hide it from the signal, but not from training: a step is small beside such weights.
+    """
+    middle = view.typical
+    if middle is None or middle <= limits.TYPICAL:
+        return
+    yield Finding(
+        kind="wrong-law",
+        severity="error",
+        where=tuple(operation.name for operation in view.hidden),
+        evidence=f"half of the hidden weights have a variance × fan_in of more than {middle:.3g}"
+        f" (limit {limits.TYPICAL:g}; 2 for ReLU, 1 for tanh); largest at"
+        f" {view.extreme(largest=True)}",
+        cause="the law does not go with the width (a standard deviation of 1, say): norms hide it"
+        " from the signal, but steps are small beside such weights",
         cure=_INITIALIZE,
     )

@@ -131,7 +131,7 @@ def input_scale(view: View) -> Iterator[Finding]:
         return
     yield Finding(
         kind="input-scale",
-        severity="warning",
+        severity="error" if rms > limits.INPUT_ERROR else "warning",
         where=("input", *(operation.name for operation in readers)),
         evidence=f"the inputs have a root mean square of {rms:.3g}; weights are drawn for about 1"
         f" (limits 1/{limits.INPUT_SCALE:g} and {limits.INPUT_SCALE:g})",

@@ -31,6 +31,12 @@ def _is_meant(view: View, operation: Operation) -> bool:
     return weight is not None and weight.value_rms == 0 and not asleep(weight)
 
 
+def _in_most_layers(view: View, layers: list[tuple[Operation, Reading, int]]) -> bool:
+    """Whether half of the units or more are twins, in most hidden layers."""
+    halved = sum(2 * twins >= operation.units for operation, _, twins in layers)
+    return halved > limits.TWINS_ERROR * len(view.hidden)
+
+
 def symmetric(view: View) -> Iterator[Finding]:
     """symmetric-units: units that equal others in value and in gradient stay equal for ever."""
     layers = []
@@ -48,7 +54,7 @@ def symmetric(view: View) -> Iterator[Finding]:
     cause = f"units {first} and {second} of `{operation.name}` have the same weights in and out"
     yield Finding(
         kind="symmetric-units",
-        severity="error" if twins / units >= limits.TWINS_ERROR else "warning",
+        severity="error" if _in_most_layers(view, layers) else "warning",
         where=tuple(op.name for op, _, _ in layers),
         evidence=(
             f"{twins} of {units} units of `{operation.name}` equal another unit in value and in"
@@ -77,6 +83,7 @@ def _dead(view: View) -> Iterator[Finding]:
         for r in view.observation.readings
         if (r.dead_fraction or 0) >= limits.DEAD_WARNING
         and (enough or r in view.silenced)
+        and r.operation <= view.model_ends
         and not view.receives_nothing(view.observation.network.operations[r.operation])
     ]
     if not rows:
@@ -143,8 +150,17 @@ def _mean_words(view: View, operation: Operation | None) -> str:
     return f": mean {reading.mean:.3g} with standard deviation {spread:.3g} at `{operation.name}`"
 
 
+def flat(view: View) -> Iterator[Finding]:
+    """saturated-units, of most of a layer: nothing comes back through it."""
+    yield from (f for f in _saturated(view) if f.severity == "error")
+
+
 def saturated(view: View) -> Iterator[Finding]:
     """saturated-units: on the flat ends of a bounded activation, where φ′ is nearly zero."""
+    yield from (f for f in _saturated(view) if f.severity != "error")
+
+
+def _saturated(view: View) -> Iterator[Finding]:
     rows = [
         r
         for r in view.observation.readings
@@ -183,6 +199,9 @@ def _producers(view: View, rows: list[Reading]) -> list[str]:
 
 
 def _is_hidden(view: View, reading: Reading) -> bool:
-    """An output squashed on purpose is no fault of a hidden layer."""
+    """An output squashed on purpose is no fault, unless most of it is flat; nor is a loss."""
     producer = _producer(view, reading)
-    return producer is not None and not view.graph.is_head(producer)
+    if producer is None or reading.operation > view.model_ends:
+        return False
+    flat = (reading.saturated_fraction or 0) >= limits.SATURATED_ERROR
+    return flat or not view.graph.is_head(producer)

@@ -89,6 +89,7 @@ class View:
             op.index for branch in self.graph.branches for op in branch.weights
         )
         beside = beside.union(op.index for op, _ in self.outliers if self.is_normed(op))
+        beside = beside | self.zero_heads
         row = [
             op for op in self.hidden if op.index not in beside and not self._starts_from_nothing(op)
         ]
@@ -99,6 +100,16 @@ class View:
         """Whether a norm follows at once, so that the scale of the result does not matter."""
         follower = self.graph.follower(operation)
         return follower is not None and follower.kind == "norm"
+
+    @cached_property
+    def zero_heads(self) -> frozenset[int]:
+        """Zero weights from which only linear operations lead to the output: parts of a head."""
+        found = set()
+        for operation in self.observation.network.weighted():
+            weight = self.weight_of(operation)
+            if weight is not None and weight.value_rms == 0 and self.graph.ends_linear(operation):
+                found.add(operation.index)
+        return frozenset(found)
 
     def _starts_from_nothing(self, operation: Operation) -> bool:
         """Whether a weight is multiplied with a constant zero, as with a first hidden state."""
@@ -118,6 +129,7 @@ class View:
             reading
             for reading in self.observation.readings
             if reading.dead_fraction == 1
+            and reading.operation <= self.model_ends
             and reading.operation not in self.graph.steering
             and not self.receives_nothing(operations[reading.operation])
             and operations[reading.operation].units * self.observation.samples
@@ -136,12 +148,31 @@ class View:
     @cached_property
     def outliers(self) -> tuple[tuple[Operation, float], ...]:
         """Hidden weights whose variance × fan_in is far from the median, with their ratio to it."""
-        rows = self._sigmas
-        if len(rows) < limits.PEERS:
-            return ()
-        middle = median(value for _, value in rows)
-        ratios = [(operation, value / middle) for operation, value in rows]
-        return tuple(row for row in ratios if not 1 / limits.OUTLIER <= row[1] <= limits.OUTLIER)
+        rows = zip((operation for operation, _ in self._sigmas), self.ratios, strict=False)
+        return tuple(row for row in rows if not 1 / limits.OUTLIER <= row[1] <= limits.OUTLIER)
+
+    @cached_property
+    def uneven(self) -> bool:
+        """Whether hidden weights differ so much in scale that one number does not tell."""
+        return any(not 1 / limits.UNEVEN <= ratio <= limits.UNEVEN for ratio in self.ratios)
+
+    @cached_property
+    def model_ends(self) -> int:
+        """The last operation of the model itself; what follows belongs to the loss."""
+        network = self.observation.network
+        return max(network.outputs, default=len(network.operations))
+
+    @cached_property
+    def ratios(self) -> tuple[float, ...]:
+        """Variance × fan_in of hidden weights over their median; none where they are too few."""
+        middle = self.typical
+        return () if middle is None else tuple(value / middle for _, value in self._sigmas)
+
+    @cached_property
+    def typical(self) -> float | None:
+        """The median variance × fan_in of the hidden weights; None where they are too few."""
+        values = [value for _, value in self._sigmas]
+        return median(values) if len(values) >= limits.PEERS else None
 
     def extreme(self, *, largest: bool) -> str:
         """The three hidden weights of the largest or smallest variance × fan_in, in words."""

@@ -1,0 +1,96 @@
+"""Findings on the loss at the start, against what a model pays that knows nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from firstlight.records.checkup import Finding
+from firstlight.verdicts import limits
+from firstlight.verdicts.view import View
+
+
+def loss_at_start(view: View) -> Iterator[Finding]:
+    """loss-at-start: confident before anything was learned, or far from the target's mean."""
+    seen = view.observation
+    if seen.loss is None or not seen.undecided_loss:
+        return
+    overconfident = _regression if seen.task == "regression" else _classification
+    found = overconfident(view, seen.loss, seen.undecided_loss)
+    if found is None:
+        found = _off_centre(view, seen.loss, seen.undecided_loss)
+    if found is not None:
+        yield found
+
+
+def _heads(view: View) -> tuple[str, ...]:
+    """The last head, and further names of its weight: a tied head is as large as its embedding."""
+    network = view.observation.network
+    heads = [op for op in network.weighted() if view.graph.is_head(op)]
+    if not heads:
+        return ()
+    tied = [tie for name in heads[-1].parameters for tie in network.parameter(name).ties]
+    return (heads[-1].name, *tied)
+
+
+def _classification(view: View, loss: float, undecided: float) -> Finding | None:
+    seen, ratio = view.observation, loss / undecided
+    if not ratio > limits.LOSS_WARNING:
+        return None
+    limit = limits.LOSS_ERROR if ratio > limits.LOSS_ERROR else limits.LOSS_WARNING
+    plain = seen.classes and abs(undecided / math.log(max(seen.classes, 2)) - 1) < 1e-3
+    named = f"ln {seen.classes} = " if plain else ""
+    spread = f"logits have standard deviation {seen.logits_std:.3g}" if seen.logits_std else ""
+    return Finding(
+        kind="loss-at-start",
+        severity="error" if limit == limits.LOSS_ERROR else "warning",
+        where=_heads(view),
+        evidence=(
+            f"loss {loss:.4g} at the start; an undecided model pays"
+            f" {named}{undecided:.4g} (limit {limit:g} times that)"
+        ),
+        cause=f"confident before it has learned anything: {spread or 'see the head'}",
+        cure="firstlight.initialize(model, batch)  # small logits",
+    )
+
+
+def _regression(view: View, loss: float, undecided: float) -> Finding | None:
+    """Targets may be tiny, and then a healthy head pays many times what zero would."""
+    spread = view.observation.logits_std or 0.0
+    if loss <= limits.LOSS_ERROR * undecided or spread <= limits.OUTPUT_ERROR:
+        return None
+    return Finding(
+        kind="loss-at-start",
+        severity="error",
+        where=_heads(view),
+        evidence=f"loss {loss:.4g} at the start; predicting zero pays {undecided:.4g}"
+        f" (limit {limits.LOSS_ERROR:g} times that)",
+        cause=f"outputs have standard deviation {spread:.3g} (limit {limits.OUTPUT_ERROR:g})",
+        cure="firstlight.initialize(model, batch)  # a small head",
+    )
+
+
+def _off_centre(view: View, loss: float, undecided: float) -> Finding | None:
+    """The head's bias could know the target's mean, or the shares of the classes, and does not."""
+    seen = view.observation
+    prior, where = seen.prior_loss, _heads(view)
+    if not prior or not where or min(loss, undecided) <= limits.OFF_CENTRE * prior:
+        return None
+    regression = seen.task == "regression"
+    shares = {
+        "regression": "target.mean(dim=0)",
+        "binary": "torch.logit(target.float().mean(dim=0))",
+    }.get(
+        seen.task, f"torch.bincount(target.flatten(), minlength={seen.classes}).clamp(min=1).log()"
+    )
+    return Finding(
+        kind="loss-at-start",
+        severity="warning" if regression else "note",
+        where=where,
+        evidence=f"loss {loss:.4g} at the start; the best constant output pays {prior:.4g}"
+        f" (limit {limits.OFF_CENTRE:g} times that)",
+        cause="the target's mean is far from zero, and the head's bias does not know it"
+        if regression
+        else "some classes are far more frequent than others, and the head's bias does not know it",
+        cure=f"model.get_submodule({where[0]!r}).bias.data.copy_({shares})",
+    )
