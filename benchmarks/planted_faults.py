@@ -11,6 +11,11 @@ of both, ``--part calibrate`` the other parts; ``--part all`` takes every pair, 
 kind: the leading finding is of an expected kind. any: some finding is. culprit: a finding of an
 expected kind names one of the culprits. silent: no finding at all. For controls, which are no
 faults, kind is the share without an error.
+
+A fault counts against recall only where it hurts training. hurts: the share of the cases that were
+trained (`severity.py`, seed 0) and do; the columns "kind, hurts" and "culprit, hurts" and the
+second total are over these cases alone. Cases that were not trained, or that training does not
+decide, are in the first total only.
 """
 
 from __future__ import annotations
@@ -19,7 +24,9 @@ import argparse
 import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +35,9 @@ from rich.progress import track
 from rich.table import Table
 from zoo import SPECIMENS
 from zoo.faults import CONTROLS, FAULTS, Case, Fault, cases
+from zoo.harm import verdicts
 from zoo.scoring import names_culprit, share
+from zoo.training import RESULTS, read
 
 import firstlight as fl
 from firstlight.records.checkup import Finding
@@ -41,6 +50,7 @@ class Outcome:
     case: Case
     culprits: tuple[str, ...]
     findings: tuple[Finding, ...]
+    hurts: bool | None = None
     raised: str = ""
 
     @property
@@ -66,7 +76,7 @@ class Outcome:
         return any(names_culprit(finding, self.culprits) for finding in self.expected)
 
 
-def outcome(case: Case) -> Outcome | None:
+def outcome(case: Case, hurts: bool | None) -> Outcome | None:
     """Plant and check; None where the fault does not apply."""
     planted = case.plant()
     if planted is None:
@@ -76,26 +86,41 @@ def outcome(case: Case) -> Outcome | None:
     try:
         found: tuple[Finding, ...] = fl.check(model, batch, **options).findings
     except Exception as error:  # a check that raises is counted, not passed on
-        return Outcome(case, culprits, (), f"{type(error).__name__}: {error}")
-    return Outcome(case, culprits, found)
+        return Outcome(case, culprits, (), hurts, f"{type(error).__name__}: {error}")
+    return Outcome(case, culprits, found, hurts)
 
 
-def _share(rows: list[Outcome], hits: list[bool]) -> str:
-    return f"{sum(hits) / len(rows):.0%}" if rows else "–"
+def _share(rows: list[Outcome], hit: Callable[[Outcome], bool]) -> str:
+    return f"{sum(map(hit, rows)) / len(rows):.0%}" if rows else "–"
 
 
 def row(fault: Fault, rows: list[Outcome]) -> tuple[str, ...]:
     """One line of the table."""
     wrong = Counter(o.leading for o in rows if not o.right)
+    judged = [o for o in rows if o.hurts is not None]
+    harmful = [o for o in rows if o.hurts]
     return (
         fault.name,
         ", ".join(fault.kinds[:3]) or "no error",
         str(len(rows)),
-        _share(rows, [o.right for o in rows]),
-        _share(rows, [bool(o.expected) for o in rows]) if fault.kinds else "",
-        _share(rows, [o.named for o in rows]) if fault.kinds else "",
-        _share(rows, [o.leading == "silent" for o in rows]),
+        _share(rows, lambda o: o.right),
+        _share(rows, lambda o: bool(o.expected)) if fault.kinds else "",
+        _share(rows, lambda o: o.named) if fault.kinds else "",
+        _share(rows, lambda o: o.leading == "silent"),
+        f"{_share(judged, lambda o: bool(o.hurts))} of {len(judged)}",
+        _share(harmful, lambda o: o.right),
+        _share(harmful, lambda o: o.named) if fault.kinds else "",
         ", ".join(f"{kind} {count}" for kind, count in wrong.most_common(3)),
+    )
+
+
+def total(rows: list[Outcome]) -> str:
+    """Kind and culprit over the cases of many faults."""
+    return (
+        f"{len(rows)} cases of {len({o.case.fault.name for o in rows})} faults on"
+        f" {len({o.case.specimen.name for o in rows})} architectures: leading kind right"
+        f" {share(sum(o.right for o in rows), len(rows))}, culprit named"
+        f" {share(sum(o.named for o in rows), len(rows))}"
     )
 
 
@@ -110,6 +135,7 @@ def main() -> None:
     parser.add_argument("--faults", default="", help="faults that match this expression")
     parser.add_argument("--only", default="", help="specimens that match this expression")
     parser.add_argument("--misses", action="store_true", help="list each case that was missed")
+    parser.add_argument("--harm", type=Path, default=RESULTS, help="what severity.py trained")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     console = Console(width=170)
@@ -121,13 +147,18 @@ def main() -> None:
     if missing:
         console.print(f"{len(missing)} specimens skipped: {missing[0].missing}, and so on")
     todo = cases(tuple(faults), tuple(specimens), range(options.seeds))
+    harm = {
+        (name, fault): hurts for (name, fault, *_), hurts in verdicts(read(options.harm)).items()
+    }
     found = [
         result
         for case in track(todo, "planting", console=console, transient=True)
-        if (result := outcome(case)) is not None
+        if (result := outcome(case, harm.get((case.specimen.name, case.fault.name)))) is not None
     ]
 
-    heads = ("operator", "expected", "cases", "kind", "any", "culprit", "silent", "came instead")
+    came = ("cases", "kind", "any", "culprit", "silent")
+    harmful = ("hurts", "kind, hurts", "culprit, hurts")
+    heads = ("operator", "expected", *came, *harmful, "came instead")
     table = Table(*heads, title=f"planted faults, part: {options.part}")
     for fault in faults:
         if fault in CONTROLS and fault is CONTROLS[0]:
@@ -135,12 +166,8 @@ def main() -> None:
         table.add_row(*row(fault, [o for o in found if o.case.fault is fault]))
     console.print(table)
     sick = [o for o in found if o.case.fault.kinds]
-    console.print(
-        f"{len(sick)} cases of {len({o.case.fault.name for o in sick})} faults on"
-        f" {len({o.case.specimen.name for o in sick})} architectures: leading kind right"
-        f" {share(sum(o.right for o in sick), len(sick))}, culprit named"
-        f" {share(sum(o.named for o in sick), len(sick))}"
-    )
+    console.print(f"all faults: {total(sick)}")
+    console.print(f"where training hurts: {total([o for o in sick if o.hurts])}")
     if options.misses:
         misses = Table("operator", "model", "seed", "came", "where", "evidence", title="misses")
         for o in found:
