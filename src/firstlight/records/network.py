@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Literal
 
@@ -219,10 +220,13 @@ class Network:
 
     def parameter(self, name: str) -> Parameter:
         """The parameter of this name or of a name tied to it."""
-        for parameter in self.parameters:
-            if name == parameter.name or name in parameter.ties:
-                return parameter
-        raise KeyError(name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Parameter]:
+        # A name of its own comes before one that another parameter is tied to.
+        tied = {tie: parameter for parameter in self.parameters for tie in parameter.ties}
+        return tied | {parameter.name: parameter for parameter in self.parameters}
 
     def consumers(self) -> tuple[tuple[int, ...], ...]:
         """For each operation, the operations that used its result."""

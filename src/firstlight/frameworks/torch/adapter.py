@@ -9,17 +9,43 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from firstlight.errors import BadInputError
+from firstlight.frameworks.torch.jacobian import jacobian
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.observing import check_model, observe
 from firstlight.frameworks.torch.synthetic import synthetic_batch
 from firstlight.frameworks.torch.training import Recipe, as_data, train
 from firstlight.frameworks.torch.updates import learning_rates, relative_updates
-from firstlight.records.checkup import Observation
+from firstlight.frameworks.torch.weights import plain_values
+from firstlight.records.checkup import JacobianReading, Observation
 from firstlight.records.network import Network
 from firstlight.records.race import Run
+
+
+def _original(model: nn.Module) -> nn.Module:
+    """The module inside wrappers that only run it: `torch.compile`, data parallelism."""
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while True:
+        inner = model.module if isinstance(model, wrappers) else getattr(model, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def _looked_past(network: Network, model: nn.Module) -> Network:
+    """Complex, integer, sparse and quantised tensors as of kind ``other``: no rule draws those."""
+    tensors = named_tensors(model)
+
+    def is_drawn(tensor: Tensor) -> bool:
+        return tensor.is_floating_point() and tensor.layout == torch.strided
+
+    parameters = (
+        p if is_drawn(tensors[p.name]) else replace(p, kind="other", fans=None)
+        for p in network.parameters
+    )
+    return replace(network, parameters=tuple(parameters))
 
 
 class TorchAdapter:
@@ -30,9 +56,11 @@ class TorchAdapter:
     def inspect(self, model: nn.Module) -> Network:
         """The parameters of a model, without running it."""
         check_model(model)
-        return Network(
+        model = _original(model)
+        network = Network(
             name=type(model).__name__, framework=self.name, parameters=describe_parameters(model)
         )
+        return _looked_past(network, model)
 
     def observe(
         self,
@@ -45,6 +73,7 @@ class TorchAdapter:
         optimizer: Any = None,
     ) -> Observation:
         """One forward and backward pass; without a batch, on a synthetic one."""
+        model = _original(model) if step is None else model  # a step may reach into its wrapper
         named = named_tensors(model) if optimizer is not None else {}
         if optimizer is not None:
             learning_rates(optimizer, named)  # refuse a wrong one before anything runs
@@ -53,18 +82,23 @@ class TorchAdapter:
                 raise BadInputError("batch: missing, but a target was given; pass both")
             batch = synthetic_batch(model)
         seen = observe(model, batch, loss=loss, target=target, step=step)
+        seen = replace(seen, network=_looked_past(seen.network, model))
         if optimizer is None:
             return seen
         ratios = relative_updates(optimizer, named, seen.parameters)
         readings = (replace(r, update_ratio=ratios.get(r.name)) for r in seen.parameters)
         return replace(seen, parameters=tuple(readings))
 
+    def jacobian(self, model: nn.Module, batch: Any = None) -> JacobianReading:
+        """Singular values from input to output; see `firstlight.frameworks.torch.jacobian`."""
+        model = _original(model)
+        return jacobian(model, synthetic_batch(model) if batch is None else batch)
+
     def values(self, model: nn.Module) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Each parameter's canonical name and a copy of its values."""
+        """Each parameter's canonical name and a copy of its values, of complex ones the moduli."""
         for name, parameter in named_tensors(model).items():
-            value = parameter.detach().to("cpu")
-            wide = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
-            yield name, np.array(wide.numpy())
+            value = plain_values(parameter).to("cpu")
+            yield name, np.array((value.abs() if value.is_complex() else value).numpy())
 
     def write(self, model: nn.Module, arrays: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
         """Write float32 values, rounded once (to nearest even) to each parameter's type."""

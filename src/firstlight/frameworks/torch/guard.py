@@ -4,8 +4,8 @@ Snapshot first, restore in ``finally``, compare before writing, so that an untou
 even written to. What is kept: parameters, gradients, buffers, every attribute of every module
 (training flags, counters, caches, hooks), with the contents of lists, dictionaries, sets, tensors,
 arrays and generators however deeply nested, the random states of Python, NumPy and torch on all
-devices in use, and autocast. What is not: the insides of other objects (a meter that
-counts its calls, an optimizer that a step holds), since no general copy of those is safe.
+devices in use, autocast and the default type. What is not: the insides of other objects (a meter
+that counts its calls, an optimizer that a step holds), since no general copy of those is safe.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ _CONTAINERS = (dict, list, set, deque)
 
 
 def _bits_equal(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.is_quantized or a.is_meta:
+    if a.is_quantized or a.is_nested or a.shape != b.shape or a.dtype != b.dtype:
         return False
     if a.layout != torch.strided:
         return torch.equal(a.to_dense(), b.to_dense())
@@ -40,7 +38,7 @@ def _bits_equal(a: Tensor, b: Tensor) -> bool:
 
 def _as_integers(tensor: Tensor) -> Tensor:
     """The bits: as integers NaN equals itself, and -0.0 differs from 0.0."""
-    flat = tensor.detach().contiguous().reshape(-1)
+    flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
     wide = flat.numel() * flat.element_size() % 8 == 0 and flat.data_ptr() % 8 == 0
     return flat.view(torch.int64 if wide else torch.uint8)
 
@@ -146,35 +144,45 @@ class _GeneratorState:
 _State = _TensorState | _ContainerState | _ArrayState | _GeneratorState
 
 
-def _states(model: nn.Module) -> list[_State]:
-    """What modules hold, each thing once; containers come before what they contain."""
-    found: dict[int, _State] = {}
+def _visit(value: Any, found: dict[int, _State]) -> None:
+    if id(value) in found:
+        return
+    if isinstance(value, Tensor):
+        found[id(value)] = _TensorState(value)
+    elif isinstance(value, np.ndarray):
+        found[id(value)] = _ArrayState(value)
+    elif isinstance(value, torch.Generator | np.random.Generator | random.Random):
+        found[id(value)] = _GeneratorState(value)
+    elif isinstance(value, _CONTAINERS):
+        found[id(value)] = _ContainerState(value)
+        for item in list(value.values() if isinstance(value, dict) else value):
+            _visit(item, found)
+    elif isinstance(value, tuple):
+        for item in value:
+            _visit(item, found)
+    elif isinstance(value, nn.Module):
+        _visit_modules(value, found)
 
-    def visit(value: Any) -> None:
-        if id(value) in found:
-            return
-        if isinstance(value, Tensor):
-            found[id(value)] = _TensorState(value)
-        elif isinstance(value, np.ndarray):
-            found[id(value)] = _ArrayState(value)
-        elif isinstance(value, torch.Generator | np.random.Generator | random.Random):
-            found[id(value)] = _GeneratorState(value)
-        elif isinstance(value, _CONTAINERS):
-            found[id(value)] = _ContainerState(value)
-            for item in list(value.values() if isinstance(value, dict) else value):
-                visit(item)
-        elif isinstance(value, tuple):
-            for item in value:
-                visit(item)
 
-    for module in model.modules():
+def _visit_modules(module: nn.Module, found: dict[int, _State]) -> None:
+    """A module and those inside it; attributes may hold others that are not registered."""
+    for inner in module.modules():
         # torch lets modules intercept attribute access; the dictionary itself is the truth.
-        visit(module.__dict__)
+        _visit(inner.__dict__, found)
+
+
+def _states(model: nn.Module) -> list[_State]:
+    """What modules hold, each thing once; containers come before what they contain.
+
+    No closure that calls itself: such a cycle would keep the copies until the next collection.
+    """
+    found: dict[int, _State] = {}
+    _visit_modules(model, found)
     return list(found.values())
 
 
 class _Surroundings:
-    """The random states of Python, NumPy and torch, and autocast."""
+    """The random states of Python, NumPy and torch, autocast and the default type."""
 
     def __init__(self) -> None:
         self.python = random.getstate()
@@ -184,7 +192,12 @@ class _Surroundings:
         self.cuda = torch.cuda.get_rng_state_all() if used else None
         mps = getattr(torch, "mps", None)
         self.mps = mps.get_rng_state() if mps and torch.backends.mps.is_available() else None
-        self.autocast = {device: torch.is_autocast_enabled(device) for device in ("cpu", "cuda")}
+        self.autocast = {
+            device: (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+            for device in ("cpu", "cuda")
+        }
+        self.autocast_cache = torch.is_autocast_cache_enabled()
+        self.dtype = torch.get_default_dtype()
 
     def restore(self) -> None:
         random.setstate(self.python)
@@ -194,8 +207,11 @@ class _Surroundings:
             torch.cuda.set_rng_state_all(self.cuda)
         if self.mps is not None:
             torch.mps.set_rng_state(self.mps)
-        for device, enabled in self.autocast.items():
+        for device, (enabled, dtype) in self.autocast.items():
             torch.set_autocast_enabled(device, enabled)
+            torch.set_autocast_dtype(device, dtype)
+        torch.set_autocast_cache_enabled(self.autocast_cache)
+        torch.set_default_dtype(self.dtype)
 
 
 @contextmanager
@@ -210,6 +226,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for state in states:
-            state.restore()
-        surroundings.restore()
+        interrupt: KeyboardInterrupt | None = None
+        while True:  # each restores once or twice the same, so Ctrl-C in the midst begins again
+            try:
+                for state in (*states, surroundings):
+                    state.restore()
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt

@@ -62,17 +62,17 @@ def waking(
     values: dict[str, Tensor] = {name: p.detach() for name, p in trainable.items()}
     woken: set[str] = set()
     for _ in range(_MOST_STEPS):
-        values = {name: _stepped(value, gradients[name]) for name, value in values.items()}
-        swapped = {
-            f"model.{name}": values[canonical[id(parameter)]]
-            for name, parameter in model.named_parameters()
-            if id(parameter) in canonical
-        }
         try:
+            values = {name: _stepped(value, gradients[name]) for name, value in values.items()}
+            swapped = {
+                f"model.{name}": values[canonical[id(parameter)]]
+                for name, parameter in model.named_parameters()
+                if id(parameter) in canonical
+            }
             scalar = torch.func.functional_call(_Wrapped(model, scalar_of), swapped, ())
             found = torch.autograd.grad(scalar, list(values.values()), allow_unused=True)
         except Exception:
-            break  # a model that cannot run twice has no second look
+            break  # a model that cannot run twice, or not be stepped, has no second look
         gradients = dict(zip(values, found, strict=True))
         fresh = {n for n in asleep if n not in woken and _is_awake(gradients[n])}
         woken |= fresh

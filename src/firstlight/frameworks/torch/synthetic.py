@@ -42,6 +42,9 @@ def _candidates(model: nn.Module) -> Iterator[Any]:
             yield _normal(SAMPLES, module.in_features)
             yield _normal(SAMPLES, _SEQUENCE, module.in_features)
             return
+        if isinstance(module, nn.RNNCellBase):
+            yield _normal(SAMPLES, module.input_size)
+            return
         if isinstance(module, nn.RNNBase):
             yield _normal(SAMPLES, _SEQUENCE, module.input_size)
             return
@@ -65,10 +68,14 @@ def synthetic_batch(model: nn.Module) -> Any:
         BadInputError: it runs on none of them.
     """
     device = check_model(model)
+    floating = (p.dtype for p in model.parameters() if p.is_floating_point())
+    dtype = next(floating, torch.get_default_dtype())
     tried, last = 0, "nothing to try"
     for candidate in _candidates(model):
         tried += 1
         batch = batches.placed(candidate, device)
+        if isinstance(batch, Tensor) and batch.is_floating_point():
+            batch = batch.to(dtype)
         try:
             with untouched(model), batches.eagerly(), torch.no_grad():
                 batches.call(model, batch)
