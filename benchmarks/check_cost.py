@@ -2,17 +2,22 @@
 
     python benchmarks/check_cost.py [--repeats 3]
 
-A training step is forward, backward and plain SGD. Both run in the same process in turn; the ratio
-is of the least times. Memory is the process's largest resident set, each in a process of its own.
+A training step is forward, backward and plain SGD. Both run in one process in turn, and the ratio
+is of the least processor times, which other programs on the machine disturb least. Memory is the
+largest resident set, of a process that does nothing else. The second table shows how both grow with
+the depth of a narrow network, where what is done once a layer outweighs the arithmetic: a ratio
+that rises in proportion to the depth would mean that a check takes the square of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from rich.console import Console
@@ -21,6 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import firstlight as fl
+
+DEPTHS = (100, 1000, 4000)
 
 
 class Bottleneck(nn.Module):
@@ -119,55 +126,88 @@ def step(model: nn.Module, batch: Tensor, target: Tensor) -> None:
             parameter.grad = None
 
 
-def seconds(function, repeats: int) -> float:
-    """The least of several times."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def deep(layers: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """A network of so many layers of 32 units, started so that it does not vanish."""
+    torch.manual_seed(0)
+    hidden: list[nn.Module] = []
+    for _ in range(layers):
+        linear = nn.Linear(32, 32)
+        nn.init.orthogonal_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        hidden += [linear, nn.Tanh()]
+    return nn.Sequential(*hidden, nn.Linear(32, 10)), torch.randn(128, 32), torch.arange(128) % 10
 
 
-def measure(name: str, what: str, repeats: int) -> tuple[float, float]:
-    """Seconds and largest resident set in GiB, in this process."""
-    model, batch, target = case(name)
-    run = {
+def seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """The least processor time of each, taken in turn."""
+    least = dict.fromkeys(runs, math.inf)
+    for turn in range(repeats + 1):
+        for name, run in runs.items():
+            start = time.process_time()
+            run()
+            if turn:  # the first turn fills caches
+                least[name] = min(least[name], time.process_time() - start)
+    return least
+
+
+def runs_of(model: nn.Module, batch: Tensor, target: Tensor) -> dict[str, Callable[[], object]]:
+    """What is compared."""
+    return {
         "step": lambda: step(model, batch, target),
         "check": lambda: fl.check(model, batch, target=target),
-    }[what]
-    run()
-    least = seconds(run, repeats)
-    return least, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    }
+
+
+def gibibytes(name: str, what: str) -> float:
+    """Largest resident set of this process after a few runs of one kind."""
+    run = runs_of(*case(name))[what]
+    for _ in range(3):
+        run()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def in_own_process(*arguments: str) -> list[float]:
+    """What this script prints with these arguments."""
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [float(number) for number in done.stdout.split()]
+
+
+def cost(repeats: int) -> Table:
+    """Time and memory of both models."""
+    table = Table("model", "step, s", "check, s", "ratio", "step, GiB", "check, GiB", "ratio")
+    for name in ("ResNet-50", "GPT-2 small"):
+        t0, t1 = in_own_process("--time", name, "--repeats", str(repeats))
+        m0, m1 = (in_own_process("--memory", name, what)[0] for what in ("step", "check"))
+        figures = (t0, t1, t1 / t0, m0, m1, m1 / m0)
+        table.add_row(name, *(f"{figure:.2f}" for figure in figures))
+    return table
+
+
+def growth(repeats: int) -> Table:
+    """Time against depth."""
+    table = Table("layers", "step, s", "check, s", "ratio", "check, ms per layer")
+    for layers in DEPTHS:
+        found = seconds(runs_of(*deep(layers)), repeats)
+        t0, t1 = found["step"], found["check"]
+        each = t1 / layers * 1e3
+        table.add_row(f"{layers:,}", f"{t0:.3f}", f"{t1:.2f}", f"{t1 / t0:.1f}", f"{each:.2f}")
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--one", nargs=2, metavar=("MODEL", "WHAT"))
+    parser.add_argument("--time", metavar="MODEL")
+    parser.add_argument("--memory", nargs=2, metavar=("MODEL", "WHAT"))
     options = parser.parse_args()
-    if options.one:
-        print(*measure(*options.one, options.repeats))
-        return
-    table = Table("model", "step, s", "check, s", "ratio", "step, GiB", "check, GiB", "ratio")
-    for name in ("ResNet-50", "GPT-2 small"):
-        found = {}
-        for what in ("step", "check"):
-            command = [sys.executable, __file__, "--one", name, what]
-            command += ["--repeats", str(options.repeats)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[what] = [float(number) for number in done.stdout.split()]
-        (t0, m0), (t1, m1) = found["step"], found["check"]
-        table.add_row(
-            name,
-            f"{t0:.2f}",
-            f"{t1:.2f}",
-            f"{t1 / t0:.2f}",
-            f"{m0:.2f}",
-            f"{m1:.2f}",
-            f"{m1 / m0:.2f}",
-        )
-    Console().print(table)
+    torch.set_num_threads(1)  # processor time adds up over threads
+    if options.time:
+        print(*seconds(runs_of(*case(options.time)), options.repeats).values())
+    elif options.memory:
+        print(gibibytes(*options.memory))
+    else:
+        Console().print(cost(options.repeats), growth(options.repeats))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections import namedtuple
 from collections.abc import Callable
@@ -198,7 +199,7 @@ def test_binary_and_regression_are_told_apart() -> None:
     binary = observe(model, x, loss="binary_cross_entropy", target=torch.ones(zoo.SAMPLES, 1))
     assert (binary.task, binary.undecided_loss) == ("binary", pytest.approx(math.log(2)))
     regression = observe(model, x, target=torch.ones(zoo.SAMPLES, 1))
-    assert (regression.task, regression.undecided_loss) == ("regression", None)
+    assert (regression.task, regression.undecided_loss) == ("regression", 1.0)
 
 
 class _Pair(nn.Module):
@@ -299,3 +300,17 @@ def test_twins_are_counted_and_named() -> None:
     reading = named_readings(observe(model, zoo.vectors(0), target=zoo.labels(0)))["0"]
     assert reading.twin_units == 5
     assert reading.twin_example in {(3, 40), (5, 41), (5, 42), (41, 42)}
+
+
+def test_a_check_leaves_no_tensor_to_the_garbage_collector() -> None:
+    """A cycle would keep copies of all weights until the next collection: memory doubles."""
+    model, x, target = zoo.mlp(2), zoo.vectors(0), zoo.labels(0)
+    observe(model, x, target=target)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(o) is Tensor for o in gc.get_objects())
+        observe(model, x, target=target)
+        assert sum(type(o) is Tensor for o in gc.get_objects()) == before
+    finally:
+        gc.enable()

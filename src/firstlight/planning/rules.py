@@ -195,6 +195,7 @@ def head(parameter: Parameter, context: Context) -> PlanEntry | None:
         return None
     if (
         not context.graph.is_head(operation)
+        or context.is_in_attention(operation)
         or context.graph.activation_after(operation) is not None
     ):
         return None

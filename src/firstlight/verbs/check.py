@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from firstlight.errors import BadInputError
 from firstlight.records.checkup import Checkup
 from firstlight.verbs.adapters import adapter_for
 from firstlight.verdicts.findings import judge
@@ -18,6 +20,7 @@ def check(
     target: Any = None,
     step: Callable[[Any, Any], Any] | None = None,
     optimizer: Any = None,
+    jacobian: bool = False,
 ) -> Checkup:
     """Look at a network before training: one forward and one backward pass, and what they tell.
 
@@ -34,15 +37,19 @@ def check(
             (output, target) → scalar. The output's ``.loss`` is used where there is one.
         target: for the loss. A loss that fits is inferred if only a target is given.
         step: (model, batch) → scalar loss, for everything else.
-
         optimizer: over the model's parameters; how far its first step would move each weight is
             then judged too. It is only read.
+        jacobian: also measure the singular values of the input–output Jacobian of each sample, into
+            ``.observation.jacobian``: up to 64 dimensions all of them, beyond that the largest and
+            the mean square by random products. It takes tens of passes; all values equal is
+            dynamical isometry (Saxe et al. 2014; Pennington et al. 2017).
 
     Returns:
         A `Checkup`: ``.healthy``, ``.findings``, ``.layers``, ``.assert_healthy()``, ``.save()``.
 
     Raises:
-        BadInputError: the batch, target or model cannot be used; one line says why.
+        BadInputError: the batch, target or model cannot be used; one line says why. So with
+            ``jacobian`` and ``step``: a loss has no Jacobian worth looking at.
         ModelRaisedError: the model raised on this batch.
 
     Example:
@@ -57,7 +64,11 @@ def check(
         ('symmetric-units', ('0',))
     """
     adapter = adapter_for(model)
+    if jacobian and step is not None:
+        raise BadInputError("jacobian: needs the model's output, which step hides; leave step out")
     observation = adapter.observe(
         model, batch, loss=loss, target=target, step=step, optimizer=optimizer
     )
+    if jacobian:
+        observation = replace(observation, jacobian=adapter.jacobian(model, batch))
     return Checkup(observation=observation, findings=judge(observation))

@@ -6,11 +6,8 @@ underscores of in-place and operator forms taken off.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import torch
 
 from firstlight.records.network import ActivationRef, OperationKind
 
@@ -34,6 +31,9 @@ TRANSPOSING = frozenset(
     {"transpose", "permute", "T", "mT", "movedim", "moveaxis", "swapaxes", "swapdims", "t"}
 )
 """These move the axis of units to another place."""
+
+OPEN = frozenset({"scaled_dot_product_attention"})
+"""Composites without parameters: nothing inside is left to look at."""
 
 _ACTIVATIONS = {
     "relu": "relu",
@@ -177,34 +177,6 @@ _KINDS: dict[str, OperationKind] = {
 }
 
 _LEAKY_DEFAULT = 0.01
-
-_UNDECIDED: dict[str, Callable[[int], float]] = {
-    "cross_entropy": lambda _: 0.0,
-    "nll_loss": lambda classes: -math.log(classes),
-    "binary_cross_entropy_with_logits": lambda _: 0.0,
-    "binary_cross_entropy": lambda _: 0.5,
-}
-"""What a model that prefers no class gives to a loss: equal logits, log-shares or shares."""
-
-
-def undecided_loss(func: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
-    """The value of a loss for a model that prefers no class, with all of the call's own options.
-
-    ln K for the mean cross-entropy, n ln K for its sum, and so on; None for other losses.
-
-    >>> import torch
-    >>> from torch.nn import functional as F
-    >>> logits, target = torch.randn(8, 4), torch.randint(4, (8,))
-    >>> round(float(undecided_loss(F.cross_entropy, (logits, target), {"reduction": "sum"})), 3)
-    11.09
-    """
-    value = _UNDECIDED.get(plain_name(func))
-    if value is None:
-        return None
-    given = dict(keywords)
-    head, rest = (args[0], args[1:]) if args else (given.pop("input"), ())
-    classes = head.shape[1 if head.dim() > 1 else 0] if head.dim() else 1
-    return func(torch.full_like(head, value(classes)), *rest, **given).detach()
 
 
 def plain_name(func: Any) -> str:

@@ -23,6 +23,8 @@ from firstlight.records.network import Network, Operation, Parameter, Task
 from firstlight.theory.activations import activation
 
 _COTANGENT_SEED = 2
+_RESOLVED = 1e-3
+"""Share of the mean square from which a variance by difference of sums is trusted."""
 
 
 class _Recorder:
@@ -88,18 +90,6 @@ def check_model(model: nn.Module) -> torch.device:
             raise BadInputError(
                 f"{name}: on the meta device, it has no values; materialise the model first"
                 " (model.to_empty(device='cpu'), then firstlight.initialize(model, batch))"
-            )
-        dtype = str(parameter.dtype).removeprefix("torch.")
-        if not parameter.is_floating_point():
-            what = "complex" if parameter.is_complex() else "integer"
-            raise BadInputError(
-                f"{name}: {what} weights ({dtype}); only floating parameters can be looked at or"
-                " drawn"
-            )
-        if parameter.layout != torch.strided:
-            layout = str(parameter.layout).removeprefix("torch.")
-            raise BadInputError(
-                f"{name}: a {layout} parameter; only dense ones can be looked at or drawn"
             )
     return next(iter(named.values())).device
 
@@ -212,8 +202,7 @@ def observe(
         own = batches.own_loss(output)
         if own is not None:
             return _Ends(loss=_loss(own))
-        outputs = [t for t in tensors_in(output) if t.is_floating_point() and t.requires_grad]
-        return _Ends(outputs=outputs)
+        return _Ends(outputs=batches.differentiable(output))
 
     with untouched(model), batches.eagerly(), torch.inference_mode(False), torch.enable_grad():
         if not model.training:
@@ -261,7 +250,9 @@ def _backward(
     gradients: dict[str, Tensor | None] = dict.fromkeys(trainable)
     cotangent: Any = "random" if ends.loss is None else "loss"
     task, classes, logits = _task(recorder)
-    undecided = tracer.undecided
+    loss = None if ends.loss is None else float(ends.loss.detach())
+    seen = tracer.undecided
+    uninformed, prior = (None, None) if seen is None or loss is None else seen.of(loss)
     value = ends.scalar()
     if value is not None and value.requires_grad:
         # Keeping the graph costs memory, and only a zero weight can make it needed again.
@@ -294,10 +285,9 @@ def _backward(
         readings=tuple(probe.reading() for probe in recorder.probes.values()),
         parameters=parameter_readings(named, described, gradients, woken),
         samples=recorder.samples,
-        loss=None if ends.loss is None else float(ends.loss.detach()),
-        undecided_loss=float(undecided)
-        if undecided is not None and undecided.numel() == 1
-        else None,
+        loss=loss,
+        undecided_loss=uninformed,
+        prior_loss=prior,
         task=task,
         classes=classes,
         logits_std=_spread(head),
@@ -312,7 +302,12 @@ def _backward(
 def _spread(head: Tensor | None) -> float | None:
     if head is None or head.numel() < 2:
         return None
-    return float(head.detach().float().std())
+    values = head.detach().float()
+    n, mean = values.numel(), float(values.mean())
+    square = float(torch.linalg.vector_norm(values)) ** 2
+    variance = (square - n * mean**2) / (n - 1)
+    # Sums in two passes without a copy; where the mean outweighs the rest, they do not resolve it.
+    return math.sqrt(variance) if variance > _RESOLVED * square / n else float(values.std())
 
 
 def _mean_square(batch: Any) -> float | None:
@@ -342,6 +337,8 @@ def _differentiate(
 
 def _any(tensor: Tensor) -> bool:
     """Whether a value is not zero; a glance at the first ones settles most tensors."""
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return True
     flat = tensor.detach().reshape(-1)
     return bool(flat[:64].any()) or bool(flat.any())
 
@@ -352,7 +349,7 @@ def _restart_at_head(recorder: _Recorder, trainable: Mapping[str, nn.Parameter])
     Returns whether it was so: δ exactly zero at every operation before some weighted one.
     """
     blocked = [i for i, probe in recorder.probes.items() if probe.delta_is_zero]
-    passed = [i for i in recorder.inputs_of if i not in blocked]
+    passed = [i for i in recorder.inputs_of if recorder.probes[i].delta_passed]
     if not blocked or not passed or min(passed) < max(blocked):
         return False
     head_input = recorder.inputs_of[min(passed)]

@@ -59,6 +59,7 @@ class Probe:
         self._backward: dict[str, Any] = {}
 
     def _per_sample(self, tensor: Tensor) -> Tensor:
+        """(samples, elements); all in one row where axis 0 is not the batch (time-major, flat)."""
         batched = tensor.dim() > 0 and tensor.shape[0] == self._samples
         return tensor.reshape(self._samples if batched else 1, -1)
 
@@ -132,13 +133,19 @@ class Probe:
         """Whether a gradient came back and was exactly zero."""
         return bool(self._backward) and not bool(self._backward["norms"].any())
 
+    @property
+    def delta_passed(self) -> bool:
+        """Whether a gradient came back that was not zero."""
+        return bool(self._backward) and not self.delta_is_zero
+
     def reading(self) -> Reading:
         """The measurements as a record; squares in float64, where small norms do not underflow."""
         forward, backward = self._forward, self._backward
         more: dict[str, Any] = {}
         if backward:
             deltas = _host(backward["norms"]) ** 2
-            more["delta_square_per_sample"] = mean_over_samples(deltas)
+            in_a_row = self._samples // len(deltas)
+            more["delta_square_per_sample"] = mean_over_samples(deltas / max(1, in_a_row))
             more["delta_mean_square"] = mean_over_samples(deltas / backward["elements"])
             more["non_finite_delta"] = backward.get("non_finite", 0)
         if forward.get("projections") is not None and backward.get("projections") is not None:

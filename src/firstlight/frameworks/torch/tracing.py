@@ -2,9 +2,9 @@
 
 A `TorchFunctionMode` sees what hooks on modules do not: functional activations, residual
 additions, in-place operations, modules that are called twice, control flow that depends on data.
-It needs no change to the model. What it cannot open (`multi_head_attention_forward`, ``lstm``, one
-function each; scripted modules, which show none) is recorded as opaque and named in
-`Network.not_looked_into`.
+It needs no change to the model. Attention and recurrent stacks, one function each, are opened by
+`composites`; what stays closed (single cells, scripted modules, which show no function at all) is
+recorded as opaque and named in `Network.not_looked_into`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from firstlight.frameworks.torch import functions
+from firstlight.frameworks.torch import composites, functions
+from firstlight.frameworks.torch.undecided import Undecided, undecided
 from firstlight.laws.addresses import canonical_name
 from firstlight.records.network import Operation, OperationKind
 
@@ -65,6 +66,18 @@ def _speaks_for_itself(module: nn.Module) -> bool:
     return own and not inner
 
 
+def _place_of_weight(parameters: Iterable[str]) -> str | None:
+    """A name for what the first weight does: ``attention.in_proj``, ``lstm.hh_l0``."""
+    for name in parameters:
+        path, _, local = name.rpartition(".")
+        if local == "weight":
+            return path
+        if "weight_" in local or "_weight" in local:
+            stem = local.replace("weight_", "").replace("_weight", "")
+            return f"{path}.{stem}".lstrip(".")
+    return None
+
+
 @dataclass(frozen=True)
 class _Call:
     """One call of a torch function, and what its operands are."""
@@ -103,8 +116,8 @@ class Tracer(TorchFunctionMode):
     def __init__(self, model: nn.Module, parameters: Mapping[int, str], observer: Observer) -> None:
         super().__init__()
         self.operations: list[Operation] = []
-        self.undecided: Tensor | None = None
-        """What the last loss would be if its first operand told nothing; None if not known."""
+        self.undecided: Undecided | None = None
+        """What a model without skill pays at the last loss; None if not known."""
         self._observer = observer
         self._parameters = parameters
         self._model = model
@@ -117,6 +130,8 @@ class Tracer(TorchFunctionMode):
         self._speaking = {id(m) for m in model.modules() if _speaks_for_itself(m)}
         self._stack: list[tuple[str, bool]] = [("", False)]
         self._names: Counter[str] = Counter()
+        self._opened = False
+        """Whether what runs is the inside of a composite."""
         # Which operation made a tensor, and which parameters an expression of parameters used.
         self._makers: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._expressions: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -216,6 +231,10 @@ class Tracer(TorchFunctionMode):
             in_place=functions.is_in_place(func),
         )
         from_data = any(self._depends_on_data(t) for t in operands)
+        if from_data and not self._opened:
+            found = self._inside(call)
+            if found is not None:
+                return found
         versions = {id(t): _version(t) for t in operands}
         result = func(*args, **keywords)
         if isinstance(result, Tensor):
@@ -227,6 +246,45 @@ class Tracer(TorchFunctionMode):
         if call.name == "setitem" and from_data:
             self._seen(replace(call, in_place=True), args[0], from_data)
         return result
+
+    def _inside(self, call: _Call) -> Any:
+        """The result of a composite whose inside was recorded; None for all other calls."""
+        self._opened = True
+        try:
+            body = composites.attention(call.func, call.operands)
+            if body is not None:
+                with self:
+                    return body(*call.args, **call.keywords)
+            found = composites.recurrent(call.name, call.func, call.args, call.keywords, self)
+        finally:
+            self._opened = False
+        if found is not None:
+            index = self.maker(found[0])
+            for state in found[1:]:
+                self._makers[state] = index
+        return found
+
+    def note(
+        self,
+        function: str,
+        kind: OperationKind,
+        result: Tensor,
+        operands: Iterable[Tensor],
+        **keywords: Any,
+    ) -> Tensor:
+        """Record an operation that no function mode saw."""
+        tensors = list(operands)
+        call = _Call(
+            func=None,
+            name=function,
+            args=(),
+            keywords=keywords,
+            operands=tensors,
+            makers=[self.maker(t) for t in tensors],
+            parameters=tuple(dict.fromkeys(name for t in tensors for name in self._used(t))),
+            in_place=False,
+        )
+        return self._record(call, kind, result)
 
     def _seen_many(self, call: _Call, results: Any, from_data: bool) -> Any:
         """One call, one operation: the first floating result stands for the others."""
@@ -261,7 +319,7 @@ class Tracer(TorchFunctionMode):
                 self._expressions[result] = call.parameters
             return result
         if kind == "loss":
-            self.undecided = functions.undecided_loss(call.func, call.args, call.keywords)
+            self.undecided = undecided(call.func, call.args, call.keywords, result)
         return self._record(call, kind, result)
 
     def _kind(self, call: _Call) -> OperationKind:
@@ -279,14 +337,14 @@ class Tracer(TorchFunctionMode):
     def _record(self, call: _Call, kind: OperationKind, result: Tensor) -> Tensor:
         operation = Operation(
             index=len(self.operations),
-            name=self._name(call.name),
+            name=self._name(call),
             kind=kind,
             function=call.name,
             inputs=call.sources,
             parameters=call.parameters,
             shape=tuple(result.shape),
             unit_axis=self._unit_axis(call, kind, result),
-            opaque=kind == "composite" and call.name != "scaled_dot_product_attention",
+            opaque=kind == "composite" and not self._opened and call.name not in functions.OPEN,
             activation=functions.activation_of(call.name, call.args, call.keywords),
             in_place=call.in_place,
             rate=functions.dropout_rate(call.name, call.args, call.keywords),
@@ -296,10 +354,12 @@ class Tracer(TorchFunctionMode):
         self._makers[result] = operation.index
         return result
 
-    def _name(self, function: str) -> str:
+    def _name(self, call: _Call) -> str:
         path, speaks = self._stack[-1]
-        alone = path and (speaks or function in ("multi_head_attention_forward", "forward"))
-        base = path if alone else f"{path}.{function}".lstrip(".")
+        alone = path and (speaks or call.name in ("multi_head_attention_forward", "forward"))
+        base = path if alone and not self._opened else f"{path}.{call.name}".lstrip(".")
+        if self._opened:
+            base = _place_of_weight(call.parameters) or base
         self._names[base] += 1
         count = self._names[base]
         return base if count == 1 else f"{base}#{count}"

@@ -6,8 +6,12 @@ Each in one or two passes over the values; nothing grows with the square of the 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
+from math import prod
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,19 +19,45 @@ from firstlight.records.checkup import ParameterReading
 from firstlight.records.network import Parameter
 
 _SAMPLED_ROWS = 64
+_SAMPLED_BLOCKS = 4
+"""All gates of a recurrent weight, all of q, k and v; of more experts or groups, some."""
+
+_MOST_BLOCKS = 64
 _FEWEST_UNITS = 8
+_SAMPLED_COLUMNS = 16
+_ROWS_AT_ONCE = 256
+_FEWEST_COLUMNS = 4
+"""Rows of fewer numbers may agree by chance, of 16 bits above all."""
+
 _RELATIVE_RANK_TOLERANCE = 1e-5
 _SAMPLE_SEED = 4
+_SAFE_SQUARES = (1e-24, 1e36)
+"""Sums of squares that float32 holds with no part lost below its smallest number."""
 
 
-def _sampled_rows(tensor: Tensor, parameter: Parameter) -> Tensor:
-    """Some units' incoming weights, one row each, of the first stacked matrix."""
+_ORDINARY = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def plain_values(tensor: Tensor) -> Tensor:
+    """A tensor's values as numbers that can be summed: dense, and of 32 bits or more."""
+    values = tensor.detach()
+    values = values.dequantize() if values.is_quantized else values
+    values = values if values.layout == torch.strided else values.to_dense()
+    wide = values.is_complex() or values.dtype in (torch.float32, torch.float64)
+    return values if wide else values.float()
+
+
+def _blocks(values: Tensor, parameter: Parameter) -> Tensor:
+    """(stacked, units, incoming …): the matrices that a tensor holds; mostly a view."""
     layout = parameter.layout
-    logical = tensor.detach().reshape(layout.view).permute(layout.order)
-    for _ in layout.stacks:
-        logical = logical[0]
+    logical = values.reshape(layout.view).permute(layout.order)
+    return logical.flatten(0, len(layout.stacks) - 1) if layout.stacks else logical[None]
+
+
+def _sampled_rows(block: Tensor) -> Tensor:
+    """Some units' incoming weights, one row each."""
     # A mirrored start repeats rows, columns or both with the opposite sign, by design.
-    logical = _without_mirror(_without_mirror(logical).transpose(0, 1)).transpose(0, 1)
+    logical = _without_mirror(_without_mirror(block).transpose(0, 1)).transpose(0, 1)
     generator = torch.Generator().manual_seed(_SAMPLE_SEED)
     chosen = torch.randperm(len(logical), generator=generator)[:_SAMPLED_ROWS]
     return logical[chosen.to(logical.device)].flatten(1).to("cpu", torch.float64)
@@ -63,6 +93,58 @@ def _rank_share(rows: Tensor) -> float | None:
     return float((eigenvalues > largest * _RELATIVE_RANK_TOLERANCE**2).double().mean())
 
 
+def _geometry(blocks: Tensor) -> dict[str, float | None]:
+    """The largest mean cosine and the smallest rank among the stacked matrices."""
+    stacked = len(blocks)
+    some = range(0, stacked, -(-stacked // _SAMPLED_BLOCKS))
+    samples = [rows for i in some if _has_units(rows := _sampled_rows(blocks[i]))]
+    ranks = [share for rows in samples if (share := _rank_share(rows)) is not None]
+    return {
+        "unit_cosine": max((_unit_cosine(rows) for rows in samples), default=None),
+        "rank_share": min(ranks, default=None),
+    }
+
+
+def _has_units(rows: Tensor) -> bool:
+    return len(rows) >= _FEWEST_UNITS and rows.shape[1] > 1
+
+
+def _constant_blocks(blocks: Tensor) -> int:
+    """How many of the stacked matrices hold one value; their first row settles most of them."""
+    if not 1 < len(blocks) <= _MOST_BLOCKS:
+        return 0
+    firsts = [block[(0,) * block.dim()] for block in blocks]
+    return sum(
+        bool((block[0] == first).all()) and bool((block == first).all())
+        for block, first in zip(blocks, firsts, strict=True)
+    )
+
+
+def _repeated_rows(rows: Tensor) -> float | None:
+    """Share of the units whose incoming weights are, number by number, those of another unit.
+
+    A few columns are compared for all rows; only rows that agree there are read whole. Zeros are
+    set aside: they are an intention more often than a copy.
+    """
+    incoming = rows.shape[1:]
+    if len(rows) < 2 or prod(incoming) < _FEWEST_COLUMNS:
+        return None
+    generator = torch.Generator().manual_seed(_SAMPLE_SEED)
+    chosen = torch.randperm(prod(incoming), generator=generator)[:_SAMPLED_COLUMNS]
+    places: tuple[Any, ...] = torch.unravel_index(chosen.to(rows.device), incoming)
+    glance = rows[:, *places].to("cpu", torch.float64).numpy() + 0.0  # no -0.0
+    factors = np.random.default_rng(_SAMPLE_SEED).integers(1, 2**63, glance.shape[1], np.uint64)
+    keys = (glance.view(np.uint64) * (factors | np.uint64(1))).sum(axis=1)
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    suspects = np.flatnonzero(counts[inverse] > 1)
+    whole: Counter[int] = Counter()
+    for start in range(0, len(suspects), _ROWS_AT_ONCE):
+        some = suspects[start : start + _ROWS_AT_ONCE]
+        read = rows[torch.from_numpy(some).to(rows.device)].flatten(1).to("cpu").numpy() + 0.0
+        whole.update(hash(row.tobytes()) for row in read[read.any(axis=1)])
+    return sum(n for n in whole.values() if n > 1) / len(rows)
+
+
 def _key(tensor: Tensor) -> tuple[object, ...]:
     """What equal tensors share: shape, type and the first values."""
     first = tensor.detach().reshape(-1)[:8].tolist()
@@ -81,7 +163,8 @@ def _copies(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     seen: dict[tuple[object, ...], list[str]] = {}
     found: dict[str, str] = {}
     for name, tensor in tensors.items():
-        if tensor.dim() < 2 or tensor.numel() < 2 or tensor.is_complex():
+        ordinary = tensor.dtype in _ORDINARY and tensor.layout == torch.strided
+        if tensor.dim() < 2 or tensor.numel() < 2 or not ordinary:
             continue
         key = _key(tensor)
         earlier = next((n for n in seen.get(key, []) if torch.equal(tensors[n], tensor)), None)
@@ -90,6 +173,17 @@ def _copies(tensors: Mapping[str, Tensor]) -> dict[str, str]:
         elif not bool((tensor == tensor.reshape(-1)[0]).all()):
             found[name] = earlier
     return found
+
+
+def _norm(tensor: Tensor) -> float:
+    """‖x‖₂; one BLAS pass, again in float64 where squares leave the range of float32."""
+    flat = tensor.detach().reshape(-1)
+    flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
+    square = float(torch.vdot(flat, flat).abs())
+    if _SAFE_SQUARES[0] < square < _SAFE_SQUARES[1]:
+        return math.sqrt(square)
+    on_host = flat.to("cpu", torch.complex128 if flat.is_complex() else torch.float64)
+    return float(torch.linalg.vector_norm(on_host))
 
 
 def _extremes(flat: Tensor) -> tuple[float, float]:
@@ -108,36 +202,31 @@ def _reading(
     woken: bool,
     equals: str | None,
 ) -> ParameterReading:
-    values = tensor.detach()
-    plain = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    plain = plain_values(tensor)
     flat = plain.reshape(-1)
     size = max(1, flat.numel())
-    norm = float(torch.linalg.vector_norm(plain))
+    norm = _norm(plain)
     # A finite norm spares looking at every value.
     non_finite = 0 if math.isfinite(norm) else int((~torch.isfinite(plain)).sum())
     low, high = _extremes(flat)
     constant = flat.numel() > 1 and low == high
-    geometry: dict[str, float | None] = {}
-    if parameter.kind in ("weight", "recurrent") and not (
-        constant or non_finite or plain.is_complex()
-    ):
-        rows = _sampled_rows(plain, parameter)
-        if len(rows) >= _FEWEST_UNITS and rows.shape[1] > 1:
-            geometry = {"unit_cosine": _unit_cosine(rows), "rank_share": _rank_share(rows)}
+    more: dict[str, Any] = {}
+    drawn = parameter.kind in ("weight", "recurrent", "embedding")
+    if drawn and not (constant or non_finite or plain.is_complex()):
+        blocks = _blocks(plain, parameter)
+        more["repeated_rows"] = _repeated_rows(blocks.flatten(0, 1))
+        if parameter.kind != "embedding":
+            more |= _geometry(blocks) | {"constant_blocks": _constant_blocks(blocks)}
     return ParameterReading(
         name=parameter.name,
         value_rms=norm / math.sqrt(size),
-        gradient_rms=(
-            None
-            if gradient is None
-            else float(torch.linalg.vector_norm(gradient.detach().float())) / math.sqrt(size)
-        ),
+        gradient_rms=(None if gradient is None else _norm(gradient) / math.sqrt(size)),
         constant=constant,
         non_finite=non_finite,
         zero_gradient_at_start_only=woken,
         largest=max(abs(low), abs(high)),
         equals=equals,
-        **geometry,
+        **more,
     )
 
 
