@@ -93,9 +93,9 @@ def embedding(view: View) -> Iterator[float]:
             yield reading.value_rms
 
 
-def typical(view: View) -> Iterator[float]:
-    if view.typical is not None:
-        yield view.typical
+def excess(view: View) -> Iterator[float]:
+    if view.excess is not None:
+        yield view.excess
 
 
 def peers(view: View) -> Iterator[float]:
@@ -113,7 +113,7 @@ MEASURES: dict[str, tuple[Callable[[View], Iterator[float]], float, float]] = {
     "rank missing, factor": (rank, 1 / limits.RANK_WARNING, 1 / limits.RANK_ERROR),
     "norm scale, factor": (norm_scale, limits.NORM_SCALE, math.inf),
     "embedding RMS": (embedding, limits.EMBEDDING_RMS, math.inf),
-    "median σ_w²": (typical, math.inf, limits.TYPICAL),
+    "median σ_w² over what keeps": (excess, math.inf, limits.EXCESS),
     "σ_w² over its median, factor": (peers, limits.OUTLIER, math.inf),
 }
 """Measurement, limit of a warning, limit of an error; larger is worse."""

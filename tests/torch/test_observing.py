@@ -15,7 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
+import firstlight as fl
 from firstlight.frameworks.torch.observing import observe
 from firstlight.records.checkup import Observation, Reading
 
@@ -314,3 +316,32 @@ def test_a_check_leaves_no_tensor_to_the_garbage_collector() -> None:
         assert sum(type(o) is Tensor for o in gc.get_objects()) == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointed_layers_get_their_gradients(reentrant: bool) -> None:
+    """A reentrant checkpoint refuses `torch.autograd.grad`; the gradients are those without one."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 12), nn.Linear(12, 3))
+    x, labels = torch.randn(64, 6), torch.randint(3, (64,))
+
+    class Saving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.tanh(self.body[0](x))
+            x = checkpoint(self.body[2], x, use_reentrant=reentrant)
+            return self.body[3](x)
+
+    saving = Saving()
+    kept = torch.ones(3)
+    model[3].bias.grad = kept
+    checkup = fl.check(saving, x, target=labels)
+    plain = fl.check(model, x, target=labels)
+    ours = [p.gradient_rms for p in checkup.observation.parameters]
+    assert ours == pytest.approx([p.gradient_rms for p in plain.observation.parameters])
+    assert all(r.delta_mean_square for r in checkup.layers if r.name in ("body.0", "body.3"))
+    assert model[3].bias.grad is kept and model[0].weight.grad is None
+    assert bool((kept == 1).all())

@@ -210,15 +210,15 @@ def overall(view: View) -> Iterator[Finding]:
 
     Norms hide it from the signal, but not from training: a step is small beside such weights.
     """
-    middle = view.typical
-    if middle is None or middle <= limits.TYPICAL:
+    excess = view.excess
+    if excess is None or excess <= limits.EXCESS:
         return
     yield Finding(
         kind="wrong-law",
         severity="error",
         where=tuple(operation.name for operation in view.hidden),
-        evidence=f"half of the hidden weights have a variance × fan_in of more than {middle:.3g}"
-        f" (limit {limits.TYPICAL:g}; 2 for ReLU, 1 for tanh); largest at"
+        evidence=f"the median variance × fan_in of the hidden weights is {excess:.3g} times what"
+        f" would keep the signal (limit {limits.EXCESS:g}); largest at"
         f" {view.extreme(largest=True)}",
         cause="the law does not go with the width (a standard deviation of 1, say): norms hide it"
         " from the signal, but steps are small beside such weights",

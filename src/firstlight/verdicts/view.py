@@ -169,6 +169,19 @@ class View:
         return () if middle is None else tuple(value / middle for _, value in self._sigmas)
 
     @cached_property
+    def excess(self) -> float | None:
+        """The median of hidden σ_w² over what would keep signal and gradient, whichever is more."""
+        values = []
+        for operation, sigma in self._sigmas:
+            feed = self.graph.feed(operation).activation
+            seen = None if feed is None else moments(feed)
+            keep = 1.0
+            if seen is not None:
+                keep = 1 / min(1.0, seen.second_moment, seen.derivative_second_moment)
+            values.append(sigma / keep)
+        return median(values) if len(values) >= limits.PEERS else None
+
+    @cached_property
     def typical(self) -> float | None:
         """The median variance × fan_in of the hidden weights; None where they are too few."""
         values = [value for _, value in self._sigmas]

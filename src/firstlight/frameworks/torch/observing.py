@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
 from firstlight.frameworks.torch import batches
+from firstlight.frameworks.torch.gradients import differentiate
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.probes import MEASURED, Probe
@@ -34,6 +35,7 @@ class _Recorder:
         self.samples = samples
         self.probes: dict[int, Probe] = {}
         self.inputs_of: dict[int, Tensor] = {}
+        self.unmeasured: list[str] = []
         self.loss_operands: tuple[Operation, tuple[Tensor, ...]] | None = None
         self.leaf: Tensor | None = None
         self._needs_leaf = True
@@ -53,7 +55,11 @@ class _Recorder:
         if operation.activation is not None:
             saturated = activation(operation.activation).saturated
         probe = Probe(operation, self.samples, saturated)
-        probe.forward(result)
+        try:
+            probe.forward(result)
+        except (RuntimeError, NotImplementedError, TypeError):
+            self.unmeasured.append(operation.name)  # nested tensors and others without reductions
+            return result
         self.probes[operation.index] = probe
         if operation.kind == "weighted" and data:
             self.inputs_of[operation.index] = data[0]
@@ -195,10 +201,12 @@ def observe(
         output = batches.call(module, given)
         if loss_function is not None:
             tensor = batches.output_tensor(output)
-            return _Ends(loss=_loss(_computed(loss_function, tensor, target)))
+            value = _loss(_computed(loss_function, tensor, target))
+            return _Ends(loss=value, outputs=[tensor])
         if target is not None:
             tensor = batches.output_tensor(output)
-            return _Ends(loss=_computed(batches.inferred_loss(tensor, target), tensor, target))
+            value = _computed(batches.inferred_loss(tensor, target), tensor, target)
+            return _Ends(loss=value, outputs=[tensor])
         own = batches.own_loss(output)
         if own is not None:
             return _Ends(loss=_loss(own))
@@ -258,7 +266,7 @@ def _backward(
         # Keeping the graph costs memory, and only a zero weight can make it needed again.
         zero_weight = any(p.dim() > 1 and not _any(p) for p in named.values())
         try:
-            gradients = _differentiate(value, trainable, recorder.leaf, retain=zero_weight)
+            gradients = differentiate(value, trainable, recorder.leaf, retain=zero_weight)
         except Exception as error:
             raise ModelRaisedError(
                 f"{type(model).__name__}: its backward pass raised {type(error).__name__}:"
@@ -280,7 +288,10 @@ def _backward(
             operations=tuple(tracer.operations),
             parameters=tuple(described),
             outputs=tuple(m for m in result_makers if m is not None),
-            not_looked_into=tuple(op.name for op in tracer.operations if op.opaque),
+            not_looked_into=(
+                *(op.name for op in tracer.operations if op.opaque),
+                *recorder.unmeasured,
+            ),
         ),
         readings=tuple(probe.reading() for probe in recorder.probes.values()),
         parameters=parameter_readings(named, described, gradients, woken),
@@ -319,22 +330,6 @@ def _mean_square(batch: Any) -> float | None:
     return total / max(1, sum(t.numel() for t in tensors))
 
 
-def _differentiate(
-    scalar: Tensor,
-    trainable: Mapping[str, nn.Parameter],
-    leaf: Tensor | None,
-    *,
-    retain: bool = False,
-) -> dict[str, Tensor | None]:
-    """Gradients by name; nothing is accumulated anywhere, so no hook of an optimizer fires."""
-    wanted = [*trainable.values(), *([leaf] if leaf is not None else [])]
-    if not wanted:
-        return {}
-    found = torch.autograd.grad(scalar, wanted, allow_unused=True, retain_graph=retain)
-    dense = (g.to_dense() if g is not None and g.layout != torch.strided else g for g in found)
-    return dict(zip(trainable, dense, strict=False))
-
-
 def _any(tensor: Tensor) -> bool:
     """Whether a value is not zero; a glance at the first ones settles most tensors."""
     if tensor.layout != torch.strided or tensor.is_quantized:
@@ -355,5 +350,5 @@ def _restart_at_head(recorder: _Recorder, trainable: Mapping[str, nn.Parameter])
     head_input = recorder.inputs_of[min(passed)]
     if not head_input.requires_grad or not bool(head_input.any()):
         return False
-    _differentiate(_cotangent([head_input]), trainable, recorder.leaf)
+    differentiate(_cotangent([head_input]), trainable, recorder.leaf)
     return True

@@ -40,6 +40,15 @@ def _real(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def _norms(rows: Tensor) -> Tensor:
+    """Euclidean norm of each row; scaled first where squares of finite values overflow."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    if not bool(torch.isfinite(norms).all()):
+        largest = rows.abs().amax(dim=1).clamp(min=1.0)
+        norms = torch.linalg.vector_norm(rows / largest[:, None], dim=1) * largest
+    return norms
+
+
 class Probe:
     """The measurements of one operation, filled going forward and coming back.
 
@@ -81,13 +90,13 @@ class Probe:
         """Measure the result of the operation."""
         values = _real(result)
         flat = self._per_sample(values)
-        norms = torch.linalg.vector_norm(flat, dim=1)
+        norms = _norms(flat)
         centre = flat.mean(dim=0)
         self._forward = {
             "norms": norms,
             "elements": flat.shape[1],
             "mean": centre.mean(),
-            "centre": torch.linalg.vector_norm(centre),
+            "centre": _norms(centre[None])[0],
         }
         if not bool(torch.isfinite(norms.sum())):
             self._forward["non_finite"] = int((~torch.isfinite(values)).sum())
@@ -97,11 +106,13 @@ class Probe:
             low, high = self._saturated
             self._forward["saturated"] = ((values < low) | (values > high)).float().mean()
 
-    def backward(self, gradient: Tensor) -> None:
-        """Measure δ, the gradient with respect to the result."""
+    def backward(self, gradient: Tensor | None) -> None:
+        """Measure δ, the gradient with respect to the result; none comes through some functions."""
+        if gradient is None:
+            return
         values = _real(gradient)
         flat = self._per_sample(values)
-        norms = torch.linalg.vector_norm(flat, dim=1)
+        norms = _norms(flat)
         self._backward = {"norms": norms, "elements": flat.shape[1]}
         if not bool(torch.isfinite(norms.sum())):
             self._backward["non_finite"] = int((~torch.isfinite(values)).sum())

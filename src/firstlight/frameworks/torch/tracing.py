@@ -129,6 +129,7 @@ class Tracer(TorchFunctionMode):
         }
         self._speaking = {id(m) for m in model.modules() if _speaks_for_itself(m)}
         self._stack: list[tuple[str, bool]] = [("", False)]
+        self._leaving = False
         self._names: Counter[str] = Counter()
         self._opened = False
         """Whether what runs is the inside of a composite."""
@@ -149,10 +150,12 @@ class Tracer(TorchFunctionMode):
             self._stack.append((path, id(module) in self._speaking))
 
         def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+            self._leaving = True  # what is asked of tensors here is no operation of the model
             for tensor in tensors_in(output):
                 if self._is_unseen(module, tensor):
                     self._record_closed(module, inputs, tensor)
                     break
+            self._leaving = False
             self._stack.pop()
 
         before = module_hooks.register_module_forward_pre_hook(enter)
@@ -220,6 +223,9 @@ class Tracer(TorchFunctionMode):
         """Run one torch function and record it."""
         keywords = dict(kwargs or {})
         operands = list(tensors_in((args, keywords)))
+        if not self._leaving and getattr(func, "__name__", "") != "__get__":
+            for tensor in filter(self._came_from_nowhere, operands):
+                self.note("unseen", "composite", tensor, ())
         call = _Call(
             func=func,
             name=functions.plain_name(func),
@@ -246,6 +252,12 @@ class Tracer(TorchFunctionMode):
         if call.name == "setitem" and from_data:
             self._seen(replace(call, in_place=True), args[0], from_data)
         return result
+
+    def _came_from_nowhere(self, tensor: Tensor) -> bool:
+        """Whether a differentiable result was made by code that no function mode sees."""
+        made = _is_tracked(tensor) and tensor.grad_fn is not None
+        known = self._depends_on_data(tensor) or self._used(tensor) or id(tensor) in self._buffers
+        return made and not known
 
     def _inside(self, call: _Call) -> Any:
         """The result of a composite whose inside was recorded; None for all other calls."""
