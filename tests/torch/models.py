@@ -632,7 +632,9 @@ class Fault:
 FAULTS: dict[str, Fault] = {
     "all zeros": Fault(lambda: _filled(0.0), "symmetric-units", "0", cause="zero weights"),
     "constant": Fault(lambda: _filled(0.01), "symmetric-units", "0", cause="constant weights"),
-    "half duplicated": Fault(_duplicated, "symmetric-units", "2", cause="same weights in and out"),
+    "half duplicated": Fault(
+        _duplicated, "symmetric-units", "2", "warning", cause="same weights in and out"
+    ),
     "bias -10": Fault(_dead, "dead-units", "3", cause="mean -"),
     "saturated tanh": Fault(
         lambda: scaled(mlp(4, nn.Tanh), 20.0), "saturated-units", "1", cause="too large"

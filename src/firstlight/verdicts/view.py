@@ -102,6 +102,17 @@ class View:
         return follower is not None and follower.kind == "norm"
 
     @cached_property
+    def twinned(self) -> frozenset[str]:
+        """Weights that make or read units that were measured to be equal."""
+        found: set[str] = set()
+        for operation in self.observation.network.weighted():
+            places = (operation, self.graph.feed(operation).origin)
+            readings = [seen for place in places if (seen := self.reading(place)) is not None]
+            if any(reading.twin_units for reading in readings):
+                found.update(operation.parameters)
+        return frozenset(found)
+
+    @cached_property
     def zero_heads(self) -> frozenset[int]:
         """Zero weights from which only linear operations lead to the output: parts of a head."""
         found = set()

@@ -74,6 +74,7 @@ def rank_deficient(view: View) -> Iterator[Finding]:
         if reading.rank_share is not None
         and not reading.constant
         and reading.rank_share < limits.RANK_WARNING
+        and reading.name not in view.twinned
     ]
     if not rows:
         return
