@@ -7,6 +7,8 @@ split twice, so that no limit is scored on what it was set on. By architecture: 
 part, and relatives share it. By operator: each finding kind has at least one operator that
 calibrates, and other mechanisms that score. ``--part score`` (the default) crosses the score part
 of both, ``--part calibrate`` the other parts; ``--part all`` takes every pair, for debugging only.
+``--part holdout`` is `zoo.holdout`: architectures and operators whose author had not read the
+detectors; its architectures meet all scored operators, its operators also a sample of the zoo.
 
 kind: the leading finding is of an expected kind. any: some finding is. culprit: a finding of an
 expected kind names one of the culprits. silent: no finding at all. For controls, which are no
@@ -27,13 +29,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from zoo import SPECIMENS
+from zoo import SPECIMENS, holdout
 from zoo.faults import CONTROLS, FAULTS, Case, Fault, cases
 from zoo.harm import verdicts
 from zoo.scoring import names_culprit, share
@@ -124,32 +125,48 @@ def total(rows: list[Outcome]) -> str:
     )
 
 
-def _chosen(options: argparse.Namespace, table: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(t for t in table if options.part in ("all", t.split))
+def _crossed(part: str, seeds: range) -> list[Case]:
+    """The cases of a part, applicable or not."""
+    if part == "holdout":
+        return holdout.crossed(seeds)
+    operators, specimens = (
+        tuple(t for t in table if part in ("all", t.split))
+        for table in ((*FAULTS, *CONTROLS), SPECIMENS)
+    )
+    return cases(operators, specimens, seeds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=("score", "calibrate", "all"), default="score")
+    parser.add_argument("--part", choices=("score", "calibrate", "all", "holdout"), default="score")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--faults", default="", help="faults that match this expression")
     parser.add_argument("--only", default="", help="specimens that match this expression")
     parser.add_argument("--misses", action="store_true", help="list each case that was missed")
-    parser.add_argument("--harm", type=Path, default=RESULTS, help="what severity.py trained")
+    parser.add_argument(
+        "--harm",
+        type=Path,
+        nargs="*",
+        default=[RESULTS, holdout.RESULTS],
+        help="what severity.py and holdout_harm.py trained",
+    )
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     console = Console(width=170)
 
-    operators = _chosen(options, (*FAULTS, *CONTROLS))
-    faults = [fault for fault in operators if re.search(options.faults, fault.name)]
-    specimens = [s for s in _chosen(options, SPECIMENS) if re.search(options.only, s.name)]
-    missing = [s for s in specimens if s.missing]
+    todo = [
+        case
+        for case in _crossed(options.part, range(options.seeds))
+        if re.search(options.faults, case.fault.name)
+        and re.search(options.only, case.specimen.name)
+    ]
+    faults = list(dict.fromkeys(case.fault for case in todo))
+    faults.sort(key=lambda fault: not fault.kinds)  # controls last
+    missing = list(dict.fromkeys(case.specimen for case in todo if case.specimen.missing))
     if missing:
         console.print(f"{len(missing)} specimens skipped: {missing[0].missing}, and so on")
-    todo = cases(tuple(faults), tuple(specimens), range(options.seeds))
-    harm = {
-        (name, fault): hurts for (name, fault, *_), hurts in verdicts(read(options.harm)).items()
-    }
+    runs = [run for path in options.harm for run in read(path)]
+    harm = {(name, fault): hurts for (name, fault, *_), hurts in verdicts(runs).items()}
     found = [
         result
         for case in track(todo, "planting", console=console, transient=True)
@@ -161,22 +178,28 @@ def main() -> None:
     heads = ("operator", "expected", *came, *harmful, "came instead")
     table = Table(*heads, title=f"planted faults, part: {options.part}")
     for fault in faults:
-        if fault in CONTROLS and fault is CONTROLS[0]:
+        if not fault.kinds and all(other.kinds for other in faults[: faults.index(fault)]):
             table.add_section()
         table.add_row(*row(fault, [o for o in found if o.case.fault is fault]))
     console.print(table)
     sick = [o for o in found if o.case.fault.kinds]
     console.print(f"all faults: {total(sick)}")
+    controls = [o for o in found if not o.case.fault.kinds]
+    console.print(
+        f"controls without an error: {share(sum(o.right for o in controls), len(controls))}"
+    )
     console.print(f"where training hurts: {total([o for o in sick if o.hurts])}")
     if options.misses:
-        misses = Table("operator", "model", "seed", "came", "where", "evidence", title="misses")
+        heads = ("operator", "model", "seed", "hurts", "came", "where", "evidence")
+        misses = Table(*heads, title="misses: another kind leads, or no culprit is named")
         for o in found:
-            if not o.right:
+            if not o.right or (o.case.fault.kinds and not o.named):
                 first = o.findings[0] if o.findings else None
                 misses.add_row(
                     o.case.fault.name,
                     o.case.specimen.name,
                     str(o.case.seed),
+                    {None: "", True: "yes", False: "no"}[o.hurts],
                     o.leading,
                     "" if first is None else ", ".join(first.where[:2]),
                     o.raised if first is None else first.evidence,

@@ -159,3 +159,40 @@ def test_every_block_of_a_deep_network_is_found() -> None:
 
     graph = _graph(forward, **_dense("first", *names, "head"))
     assert _streams(graph) == [[(f"a{i}", f"b{i}") for i in range(40)]]
+
+
+def test_what_a_stream_began_with_may_be_added_again() -> None:
+    def forward(m: nn.ModuleDict, x: Tensor) -> Tensor:
+        start = x = m["first"](x)
+        for name in "abc":
+            x = x + m[name](torch.relu(x))
+            x = x + 0.1 * start
+        return m["head"](x)
+
+    graph = _graph(forward, **_dense("first", "a", "b", "c", "head"))
+    assert _streams(graph) == [[("a",), ("b",), ("c",)]]
+
+
+def test_a_residual_block_may_stand_in_a_branch() -> None:
+    def forward(m: nn.ModuleDict, x: Tensor) -> Tensor:
+        x = m["first"](x)
+        inner = m["a"](torch.relu(x))
+        return m["head"](x + (inner + m["b"](torch.relu(inner))))
+
+    graph = _graph(forward, **_dense("first", "a", "b", "head"))
+    assert _streams(graph) == [[("b",)], [("a", "b")]]
+
+
+def test_a_modulation_is_no_stream() -> None:
+    def forward(m: nn.ModuleDict, x: Tensor) -> Tensor:
+        condition = torch.tanh(m["first"](x))
+        x = m["enter"](x)
+        for name in "abc":
+            shift, gate = m[f"{name}_modulate"](condition).chunk(2, dim=-1)
+            x = x + gate * m[name](torch.relu(x + shift))
+        return m["head"](x)
+
+    double = {f"{name}_modulate": nn.Linear(WIDTH, 2 * WIDTH) for name in "abc"}
+    graph = _graph(forward, **_dense("first", "enter", "a", "b", "c", "head"), **double)
+    longest = max(graph.streams, key=len)
+    assert [branch.last_weight.name for branch in longest] == [f"layers.{name}" for name in "abc"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,20 +72,43 @@ def test_an_operator_changes_something_in_two_models(fault: Fault) -> None:
         assert set(culprits) <= known | {"input", "target", "loss"}, specimen.name
         healthy = (specimen.model(0), specimen.batch(0), specimen.check(0))
         assert _picture(model, *case.fed()) != _picture(*healthy), specimen.name
+        (ours, gradients), (theirs, others) = _step(case, model), _step(case, None)
         if fault.name in _SAME_FUNCTION:
-            ours, theirs = _loss(case, model), specimen.loss(healthy[0], 0)
-            assert theirs is not None
             torch.testing.assert_close(ours, theirs)
+        elif fault.kinds:
+            assert bits(ours) != bits(theirs) or gradients != others, specimen.name
         if planted == 2:
             return
     pytest.fail(f"it applies to {planted} models")
 
 
-def _loss(case: Case, model: nn.Module) -> Tensor:
-    torch.manual_seed(0)
-    loss = case.specimen.loss(model, 0)
+def test_a_root_of_masked_zeros_has_a_value_and_no_gradient() -> None:
+    fault = next(f for f in FAULTS if f.name == "root-at-zero")
+    specimen = next(s for s in SPECIMENS if s.name == "funnel-12")
+    case = Case(fault=fault, specimen=specimen, seed=0)
+    spoiled = case.plant()
+    assert spoiled is not None
+    loss, _ = _step(case, spoiled[0])
+    assert math.isfinite(loss.item())
+    assert all(not p.grad.isfinite().all() for p in list(spoiled[0].parameters())[:2])
+
+
+def _step(case: Case, model: nn.Module | None) -> tuple[Tensor, list[bytes | None]]:
+    """Loss and gradients of a spoiled model on what it is fed, or of the healthy specimen."""
+    specimen = case.specimen
+    if model is None:
+        model = specimen.model(case.seed)
+    else:
+        fed, options = case.fed()
+        specimen = replace(specimen, batch=lambda _: fed, check=lambda _: options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # dropout, and noise that a step adds
+        loss = specimen.loss(model, case.seed)
     assert loss is not None
-    return loss
+    if loss.requires_grad:
+        loss.backward()
+    gradients = [None if p.grad is None else bits(p.grad) for p in model.parameters()]
+    return loss.detach(), gradients
 
 
 def _picture(model: nn.Module, batch: Any, options: dict[str, Any]) -> list[Any]:

@@ -177,7 +177,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     _fault(
         "input-over-255-twice",
-        ("input-scale", *_VANISHING),
+        ("input-scale", "collapsed-samples", *_VANISHING),
         reach.untouched,
         to=_has_no_norm,
         batch=lambda x: x / 255 / 255,

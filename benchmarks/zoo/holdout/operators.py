@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from zoo import parts
-from zoo.parts import Culprits, Named, Operator, names, noise_for, zero_bias
+from zoo.parts import Culprits, Named, names, noise_for, zero_bias
 
 LONG = 12
 """So many matrices in a row make an expert sure that a factor per layer adds up."""
@@ -56,7 +58,7 @@ def bound_as_std(model: nn.Module, seed: int) -> Culprits:
 def kernel_forgotten(model: nn.Module, seed: int) -> Culprits:
     """√(2/channels): a hand-written He start that was copied from a dense layer."""
     rows = [r for r in parts.hidden(model) if isinstance(r[1], _SPATIAL)]
-    rows = [r for r in rows if parts.weight(r[1])[0, 0].numel() > 1]
+    rows = [r for r in rows if parts.weight(r[1])[0, 0].numel() >= 9]
     if parts.has_norm(model) or len(rows) < 4:
         return None
     return _redraw(rows, seed, _normal(lambda old, _: math.sqrt(2 / old.shape[1])))
@@ -124,7 +126,8 @@ def big_head_bias(model: nn.Module, _seed: int) -> Culprits:
 def half_precision(model: nn.Module, _seed: int) -> Culprits:
     """Weights 100 times too large that float32 survives and `model.half()` does not."""
     rows = parts.chain(model)[:-1]
-    if len(rows) < 4 or not all(isinstance(layer, nn.Linear) for _, layer in rows):
+    bounded = any(isinstance(module, nn.Tanh | nn.Sigmoid) for module in model.modules())
+    if bounded or len(rows) < 4 or not all(isinstance(layer, nn.Linear) for _, layer in rows):
         return None
     for _, layer in rows:
         parts.weight(layer).mul_(100)
@@ -224,8 +227,8 @@ def one_vector(model: nn.Module, _seed: int) -> Culprits:
 
 def near_copies(model: nn.Module, seed: int) -> Culprits:
     """A layer was widened from one unit: each is that unit and one percent of noise."""
-    rows = [r for r in parts.hidden(model) if parts.weight(r[1]).shape[0] >= 16]
-    rows = [r for r in rows if parts.fan_in(r[1]) >= 16]
+    rows = [r for r in parts.hidden(model) if not hasattr(r[1], "mask")]
+    rows = [r for r in rows if parts.weight(r[1]).shape[0] >= 16 and parts.fan_in(r[1]) >= 16]
     if not rows:
         return None
     name, layer = rows[len(rows) // 2]
@@ -251,7 +254,9 @@ def large_epsilon(model: nn.Module, _seed: int) -> Culprits:
     rows = [
         (name, module)
         for name, module in model.named_modules()
-        if "Norm" in type(module).__name__ and hasattr(module, "eps")
+        if type(module).__name__.endswith(("Norm", "Norm1d", "Norm2d", "Norm3d"))
+        and hasattr(module, "eps")
+        and not type(module).__name__.startswith("_")
     ]
     for _, norm in rows:
         norm.eps = 1e5
@@ -262,14 +267,14 @@ def large_epsilon(model: nn.Module, _seed: int) -> Culprits:
 
 
 class _Root(nn.Module):
-    """√max(x, 0): finite, and not differentiable at zero."""
+    """√max(x, 0), by a mask: finite, and its gradient at zero is ∞ · 0."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x).sqrt()
+        return (x * (x > 0)).sqrt()  # √relu(x) would not do: relu selects, it does not multiply
 
 
 def root_at_zero(model: nn.Module, _seed: int) -> Culprits:
-    """A square root after a ReLU: values are fine, gradients are 0 · ∞."""
+    """A square root of what a mask set to zero: values are fine, gradients are no numbers."""
     rows = [row for row in parts.activations(model) if isinstance(row[1], nn.ReLU)]
     if not rows:
         return None
@@ -278,11 +283,16 @@ def root_at_zero(model: nn.Module, _seed: int) -> Culprits:
     return (name,)
 
 
-def _quantised(x: Tensor) -> Tensor:
-    if not isinstance(x, Tensor):
-        return x
-    step = x.detach().std() / 8
-    return torch.round(x / step) * step
+def _quantised(output: Any) -> Any:
+    """All of an output that is a tensor."""
+
+    def rounded_one(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        step = x.detach().std() / 8
+        return torch.round(x / step) * step
+
+    return tree_map(rounded_one, output)
 
 
 def rounded(model: nn.Module, _seed: int) -> Culprits:

@@ -89,7 +89,7 @@ class DeiT(nn.Module):
         self.positions = nn.Parameter(0.02 * torch.randn(1, 18, WIDTH))
         self.blocks = nn.ModuleList(Block(WIDTH) for _ in range(depth))
         self.norm = nn.LayerNorm(WIDTH)
-        self.head_dist, self.head = (nn.Linear(WIDTH, data.CLASSES) for _ in range(2))
+        self.class_head, self.distilled_head = (nn.Linear(WIDTH, data.CLASSES) for _ in range(2))
         self.apply(vit_start)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class DeiT(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        return (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
+        return (self.class_head(x[:, 0]) + self.distilled_head(x[:, 1])) / 2
 
 
 class Perceiver(nn.Module):
@@ -344,7 +344,7 @@ def _small(seed: int) -> Tensor:
 
 SPECIMENS: tuple[Specimen, ...] = (
     plain("deit-distilled", "score", DeiT, _small, family="attention"),
-    plain("perceiver", "score", Perceiver, _small, family="attention"),
+    plain("perceiver-pixels", "score", Perceiver, _small, family="attention"),
     plain("performer", "score", Performer, data.tokens, _first_token, family="attention"),
     plain("hyena", "score", Hyena, data.tokens, lambda _: {"step": next_token}, family="attention"),
     plain("s4-diagonal", "score", StateSpace, data.series, family="recurrent"),

@@ -15,6 +15,9 @@ from firstlight.records.network import Network, Operation
 _CARRYING = frozenset({"shape", "dropout", "pool", "other", "norm", "activation"})
 """Kinds that, with one data input, hand on what they got."""
 
+_SPLITTING = frozenset({"chunk", "split", "split_with_sizes", "tensor_split", "unbind"})
+"""Their parts are different signals, such as the shift, scale and gate of a modulation."""
+
 _HOPS = 4
 """So many additions are walked back in search of where a branch left, as for
 ``x + attention(x) + mlp(x)``; more would cost the square of the depth."""
@@ -55,6 +58,8 @@ class _Found:
     skip: list[int]
     region: list[int]
     projected: bool
+    root: int
+    """The operation that its stream began with."""
     inside: int | None = None
     """The addition in whose branch it lies, if it is not on the trunk."""
 
@@ -63,21 +68,35 @@ class _Walker:
     def __init__(self, network: Network) -> None:
         self.operations = network.operations
         self.found: dict[int, _Found] = {}
+        self.injections: dict[int, int] = {}
+        """Additions of an older signal to a stream (the embedding again, at every block), each
+        with the side that is the stream."""
+        self.conditions: dict[int, int] = {}
+        """Additions of a projected signal, each with the origin of that."""
 
     def carried(self, index: int) -> list[int]:
         """The operations whose results arrive here as they were made, back to the one that did."""
         chain = [index]
         operation = self.operations[index]
-        while operation.kind in _CARRYING and len(operation.inputs) == 1:
-            operation = self.operations[operation.inputs[0]]
-            chain.append(operation.index)
+        while (source := self._source(operation)) is not None:
+            operation = self.operations[source]
+            chain.append(source)
         return chain
+
+    def _source(self, operation: Operation) -> int | None:
+        """What an operation hands on, if it hands on one signal."""
+        if operation.index in self.injections:
+            return self.injections[operation.index]
+        one = operation.kind in _CARRYING and len(operation.inputs) == 1
+        return operation.inputs[0] if one else None
 
     def skips(self, side: int) -> Iterator[tuple[list[int], bool]]:
         """What a side may have carried past a branch, its origin last; whether by a projection."""
         chain = self.carried(side)
-        yield chain, False
         maker = self.operations[chain[-1]]
+        split = any(self.operations[index].function in _SPLITTING for index in chain)
+        if maker.kind != "weighted" or not split:
+            yield chain, False
         if maker.kind == "weighted" and maker.inputs:
             yield chain + self.carried(maker.inputs[0]), True
         for _ in range(_HOPS):
@@ -96,7 +115,13 @@ class _Walker:
             return None
         seen, stack, reached = {side}, [side], False
         while stack:
-            for source in self.operations[stack.pop()].inputs:
+            current = stack.pop()
+            inner = self.found.get(current)
+            from_here = inner is not None and inner.skip[-1] == skip[-1]
+            if from_here or self.conditions.get(current) == skip[-1]:
+                reached = True  # by an inner branch, whose inside was walked before
+                continue
+            for source in self.operations[current].inputs:
                 if source in skip:
                     reached = True
                 elif source > skip[-1] and source not in seen:
@@ -104,17 +129,40 @@ class _Walker:
                     stack.append(source)
         return sorted(seen) if reached else None
 
+    def _injected_into(self, addition: Operation) -> int | None:
+        """The side that is a stream, where the other one is what that stream began with."""
+        ends = [self.carried(side)[-1] for side in addition.inputs]
+        older, newer = sorted((0, 1), key=lambda side: ends[side])
+        stream = self.found.get(ends[newer])
+        injects = stream is not None and not stream.projected and ends[older] == stream.root
+        return addition.inputs[newer] if injects else None
+
+    def _conditioned_before(self, region: list[int], origin: int) -> list[int]:
+        """Additions of the same projected origin on the way: it conditions, it is no stream."""
+        return [i for i in region if self.conditions.get(i) == origin]
+
     def branch(self, addition: Operation) -> _Found | None:
         """The branch that ends at an addition, if it is a residual one."""
+        if (stream := self._injected_into(addition)) is not None:
+            self.injections[addition.index] = stream
+            return None
         candidates = []
         for start, side in (addition.inputs, addition.inputs[::-1]):
             for skip, projected in self.skips(start):
                 region = self.region(side, skip)
                 if region is None:
                     continue
+                if projected and (seen := self._conditioned_before(region, skip[-1])):
+                    self.found.pop(seen[0], None)  # the first of many, not known as such yet
+                    self.conditions[addition.index] = skip[-1]
+                    break
                 weights = sum(self.operations[i].kind == "weighted" for i in region)
                 if weights > projected:  # a projection on the skip has one weight, the branch more
-                    candidates.append(_Found(addition, skip, region, projected))
+                    before = next((self.found[i] for i in skip if i in self.found), None)
+                    root = skip[-1] if before is None else before.root
+                    candidates.append(_Found(addition, skip, region, projected, root))
+                    if projected:
+                        self.conditions[addition.index] = skip[-1]
                 break
         return min(candidates, key=lambda found: found.projected) if candidates else None
 

@@ -61,6 +61,8 @@ class Reading:
         twin_example: two such units, by index.
         non_finite: how many elements are NaN or infinite.
         non_finite_delta: how many elements of the gradient are.
+        raw_mean_square: mean square of the entries that are not zero of what it reads, where that
+            comes from the batch through no weight and no norm.
     """
 
     operation: int
@@ -76,6 +78,7 @@ class Reading:
     twin_example: tuple[int, int] | None = None
     non_finite: int = 0
     non_finite_delta: int = 0
+    raw_mean_square: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,6 @@ def nothing_passes(view: View) -> Iterator[Finding]:
 
     A zero weight at the end of a residual branch or in a gate is passed by the stream.
     """
-    network = view.observation.network
     stopping = []
     for operation in view.spine:
         weight, reading = view.weight_of(operation), view.reading(operation)
@@ -89,7 +88,7 @@ def nothing_passes(view: View) -> Iterator[Finding]:
     if not stopping:
         return
     most = 2 * len(stopping) > len(_hidden_weights(view))
-    names = [network.parameter(weight.name).name for _, weight in stopping]
+    names = [weight.name for _, weight in stopping]
     yield Finding(
         kind="collapsed-samples",
         severity="error" if most else "warning",

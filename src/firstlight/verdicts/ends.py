@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from firstlight.records.checkup import Finding, ParameterReading
+from firstlight.records.checkup import Finding, ParameterReading, Reading
 from firstlight.verdicts import limits
 from firstlight.verdicts.view import View, asleep, named
 
@@ -26,6 +26,12 @@ def non_finite_parameters(view: View) -> Iterator[Finding]:
         )
 
 
+def _readers(view: View, reading: Reading) -> list[str]:
+    """The operations that a gradient comes back from."""
+    readers = view.graph.consumers[reading.operation]
+    return [view.graph.operations[index].name for index in readers]
+
+
 def non_finite_signal(view: View) -> Iterator[Finding]:
     """non-finite, of the signal: the first NaN or infinity, and what made it."""
     forward = next((r for r in view.observation.readings if r.non_finite), None)
@@ -45,7 +51,7 @@ def non_finite_signal(view: View) -> Iterator[Finding]:
         yield Finding(
             kind="non-finite",
             severity="error",
-            where=(backward[-1].name,),
+            where=(*_readers(view, backward[-1]), backward[-1].name),
             evidence=f"the gradient at `{backward[-1].name}` is NaN or infinite, the signal is not",
             cause="the backward pass overflows, or a derivative is infinite at this point",
             cure="firstlight.initialize(model, batch), or look at this operation's derivative",
@@ -69,6 +75,24 @@ def _on_the_way(view: View) -> set[str]:
         seen.update(fresh)
         stack.extend(fresh)
     return {name for index in seen for name in operations[index].parameters}
+
+
+def _copied(view: View, names: list[str]) -> list[str]:
+    """Those of modules whose weights equal, number by number, ones that get a gradient."""
+    modules = {
+        name.rpartition(".")[0]
+        for name in names
+        if (twin := view.parameters[name].equals) is not None
+        and view.parameters[twin].gradient_rms is not None
+    }
+    return [name for name in names if name.rpartition(".")[0] in modules]
+
+
+def _freeze(names: list[str]) -> str:
+    """Code that freezes parameters, or the words for it where they are many."""
+    if len(names) > _NAMED:
+        return "remove them, freeze them (requires_grad_(False)), or join them to the loss"
+    return f"for name in {names!r}: model.get_parameter(name).requires_grad_(False)"
 
 
 def _zero_factors(view: View, names: list[str]) -> list[str]:
@@ -111,7 +135,20 @@ def no_gradient(view: View) -> Iterator[Finding]:
     if all(asleep(reading) for reading in readings):
         return  # said already
     unused = [p.name for p in readings if p.gradient_rms is None]
-    cut = [name for name in unused if name in _on_the_way(view)]
+    on_the_way = _on_the_way(view)
+    cut = [name for name in unused if name in on_the_way]
+    teacher = _copied(view, cut)
+    if teacher:
+        yield Finding(
+            kind="unreachable",
+            severity="note",
+            where=tuple(teacher),
+            evidence=f"{named(teacher)} start as copies of trained parameters, and no gradient"
+            " comes back to them",
+            cause="a teacher or target network, run under no_grad() as is meant",
+            cure=_freeze(teacher),
+        )
+    cut = [name for name in cut if name not in teacher]
     if cut:
         yield Finding(
             kind="unreachable",
@@ -122,7 +159,7 @@ def no_gradient(view: View) -> Iterator[Finding]:
             " derivative",
             cure="let the gradient through, or freeze them: requires_grad_(False)",
         )
-    unused = [name for name in unused if name not in cut]
+    unused = [name for name in unused if name not in on_the_way]
     if unused:
         yield Finding(
             kind="unreachable",
@@ -130,9 +167,7 @@ def no_gradient(view: View) -> Iterator[Finding]:
             where=tuple(unused),
             evidence=f"the loss does not depend on {named(unused)}",
             cause="not used in this forward pass, or only for outputs that the loss does not read",
-            cure=f"for name in {unused!r}: model.get_parameter(name).requires_grad_(False)"
-            if len(unused) <= _NAMED
-            else "remove them, freeze them (requires_grad_(False)), or join them to the loss",
+            cure=_freeze(unused),
         )
     network = view.observation.network
     zero = [p for p in readings if p.gradient_rms == 0 and asleep(p)]

@@ -19,6 +19,7 @@ JUDGES: tuple[Judge, ...] = (
     constants.all_constant,
     constants.nothing_passes,
     constants.some_constant,
+    weights.equal_rows,
     weights.cloned,
     weights.rank_deficient,
     weights.parallel,

@@ -55,6 +55,9 @@ LOSS_WARNING = 2.0
 OUTPUT_ERROR = 5.0
 """Standard deviation of a regression's outputs; He heads give about 1."""
 
+TARGET_SCALE = 30.0
+"""Deviation of a regression's targets from the best constant; standardized ones have 1."""
+
 OFF_CENTRE = 10.0
 """Undecided loss over that of the best constant output: for squared errors, the target's mean then
 stands three standard deviations from zero."""
@@ -95,10 +98,13 @@ INPUT_SCALE = 10.0
 INPUT_ERROR = 50.0
 """The same, for an error: raw bytes have 140, and cost the zoo's models most of 200 steps."""
 
+EQUAL_ROWS = 0.5
+"""Share of an embedding's rows that equal another one, number by number."""
+
 NORM_SCALE = 4.0
 """Root mean square of a norm's scale γ drawn at random, and its inverse; by rule it is 1."""
 
-EMBEDDING_RMS = 5.0
+EMBEDDING_RMS = 7.0
 """Root mean square of an embedding's rows, as they enter the network: torch draws 1, transformers
 0.02, and some models scale them by the root of the width."""
 

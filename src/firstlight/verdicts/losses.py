@@ -15,6 +15,10 @@ def loss_at_start(view: View) -> Iterator[Finding]:
     seen = view.observation
     if seen.loss is None or not seen.undecided_loss:
         return
+    found = _unscaled(view, seen.loss, seen.undecided_loss)
+    if found is not None:
+        yield found
+        return
     overconfident = _regression if seen.task == "regression" else _classification
     found = overconfident(view, seen.loss, seen.undecided_loss)
     if found is None:
@@ -27,10 +31,25 @@ def _heads(view: View) -> tuple[str, ...]:
     """The last head, and further names of its weight: a tied head is as large as its embedding."""
     network = view.observation.network
     heads = [op for op in network.weighted() if view.graph.is_head(op)]
+    judged = _prediction(view)
+    heads = [op for op in heads if op.index in judged] or heads
     if not heads:
         return ()
     tied = [tie for name in heads[-1].parameters for tie in network.parameter(name).ties]
     return (heads[-1].name, *tied)
+
+
+def _prediction(view: View) -> set[int]:
+    """What the last loss's first operand stems from: a target may be made by a network too."""
+    operations = view.graph.operations
+    losses = [op for op in operations if op.kind == "loss" and op.inputs]
+    stack = list(losses[-1].inputs[:1]) if losses else []
+    seen = set(stack)
+    while stack:
+        fresh = [i for i in operations[stack.pop()].inputs if i not in seen]
+        seen.update(fresh)
+        stack.extend(fresh)
+    return seen
 
 
 def _classification(view: View, loss: float, undecided: float) -> Finding | None:
@@ -67,6 +86,26 @@ def _regression(view: View, loss: float, undecided: float) -> Finding | None:
         f" (limit {limits.LOSS_ERROR:g} times that)",
         cause=f"outputs have standard deviation {spread:.3g} (limit {limits.OUTPUT_ERROR:g})",
         cure="firstlight.initialize(model, batch)  # a small head",
+    )
+
+
+def _unscaled(view: View, loss: float, undecided: float) -> Finding | None:
+    """Targets of thousands: no head of unit scale reaches them in reasonable time."""
+    seen = view.observation
+    if seen.task != "regression" or seen.prior_loss is None:
+        return None
+    squared = any(op.function == "mse_loss" for op in seen.network.operations)
+    spread = seen.prior_loss**0.5 if squared else seen.prior_loss
+    if spread <= limits.TARGET_SCALE:
+        return None
+    return Finding(
+        kind="loss-at-start",
+        severity="warning",
+        where=_heads(view),
+        evidence=f"loss {loss:.4g} at the start; predicting zero pays {undecided:.4g}: the targets"
+        f" spread over {spread:.3g} (limit {limits.TARGET_SCALE:g})",
+        cause="the targets are not standardized, and the head starts at unit scale",
+        cure="target = (target - target.mean()) / target.std()  # numbers of the training part",
     )
 
 

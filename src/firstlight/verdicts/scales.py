@@ -95,16 +95,20 @@ def zero_embeddings(view: View) -> Iterator[Finding]:
 def _joins_nothing(view: View, operation: Operation) -> bool:
     """Whether what is read is zero, and so is every sum that it goes into before a weight."""
     joined = {branch.addition.index for branch in view.graph.branches}
-    stack = [operation]
+    stack, seen = [operation], {operation.index}
     while stack:
         current = stack.pop()
         reading = view.reading(current)
         if reading is not None and reading.second_moment and reading.second_moment.value:
             return False
         users = (
-            view.graph.operations[i] for i in view.graph.consumers[current.index] if i not in joined
+            view.graph.operations[i]
+            for i in view.graph.consumers[current.index]
+            if i not in joined and i not in seen
         )
-        stack += [u for u in users if u.kind in ("add", "shape", "dropout", "other")]
+        fresh = [u for u in users if u.kind in ("add", "shape", "dropout", "other")]
+        seen.update(u.index for u in fresh)
+        stack += fresh
     return True
 
 
@@ -135,9 +139,12 @@ def large_embeddings(view: View) -> Iterator[Finding]:
 
 def _entering(view: View, operation: Operation) -> float:
     """RMS of the smallest sum that an embedding's rows go into, before any norm or weight."""
-    stack, sums = [operation], [0.0]
+    stack, sums, seen = [operation], [0.0], set[int]()
     while stack:
         for index in view.graph.consumers[stack.pop().index]:
+            if index in seen:
+                continue
+            seen.add(index)
             user = view.graph.operations[index]
             reading = view.reading(user)
             if user.kind == "add" and reading is not None and reading.second_moment is not None:

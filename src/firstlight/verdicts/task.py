@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from statistics import median
 
@@ -41,8 +42,8 @@ def _mismatch(view: View, loss: Operation) -> tuple[str, str] | None:
     if loss.function == "cross_entropy" and function in ("softmax", "sigmoid"):
         cause = f"cross_entropy applies log_softmax itself; {function} before it flattens the loss"
         return cause, _without(source)
-    if loss.function == "cross_entropy" and function in ("relu", "relu6"):
-        return "logits behind a ReLU are never negative", _without(source)
+    if loss.function == "cross_entropy" and source is not None and source.kind == "activation":
+        return f"logits behind {function} cannot take every value", _without(source)
     if loss.function == "nll_loss" and function == "softmax":
         cause = "nll_loss wants log-shares, softmax gives shares"
         return cause, _without(source, "LogSoftmax")
@@ -116,23 +117,19 @@ def update_ratio(view: View) -> Iterator[Finding]:
 
 def input_scale(view: View) -> Iterator[Finding]:
     """input-scale: numbers far from unit scale go straight into a weight."""
-    square = view.observation.input_second_moment
-    if not square:
-        return
-    readers = [
-        operation
-        for operation in view.observation.network.operations
-        if operation.kind in ("weighted", "composite")
-        and (origin := view.graph.feed(operation).origin) is not None
-        and origin.kind == "input"
+    rows = [
+        (math.sqrt(r.raw_mean_square), r.name)
+        for r in view.observation.readings
+        if r.raw_mean_square
     ]
-    rms = square**0.5
-    if not readers or 1 / limits.INPUT_SCALE <= rms <= limits.INPUT_SCALE:
+    wrong = [row for row in rows if not 1 / limits.INPUT_SCALE <= row[0] <= limits.INPUT_SCALE]
+    if not wrong:
         return
+    rms = max(wrong, key=lambda row: abs(math.log(row[0])))[0]
     yield Finding(
         kind="input-scale",
         severity="error" if rms > limits.INPUT_ERROR else "warning",
-        where=("input", *(operation.name for operation in readers)),
+        where=("input", *(name for _, name in wrong)),
         evidence=f"the inputs have a root mean square of {rms:.3g}; weights are drawn for about 1"
         f" (limits 1/{limits.INPUT_SCALE:g} and {limits.INPUT_SCALE:g})",
         cause="the data is not normalized (raw pixels or physical units)",

@@ -178,18 +178,31 @@ def _saturated(view: View) -> Iterator[Finding]:
     before = view.reading(producer)
     rms = before.second_moment.value**0.5 if before and before.second_moment else None
     large = f"pre-activations of RMS {rms:.3g}" if rms is not None else "large pre-activations"
+    recurrent = _recurrent(view, worst)
+    words = f"{large}: the weights before it are too large"
+    leading: tuple[str, ...] = ()
+    if recurrent is not None and rms is not None and rms < 1:  # φ is not flat there
+        leading = (recurrent.name,)
+        words = f"`{recurrent.name}` adds large numbers at each step: its weights are too large"
     yield Finding(
         kind="saturated-units",
         severity="error" if limit == limits.SATURATED_ERROR else "warning",
-        where=(*(row.name for row in rows), *_producers(view, rows)),
+        where=(*(row.name for row in rows), *leading, *_producers(view, rows)),
         evidence=(
             f"{share:.0%} of the values after `{worst.name}` lie on the flat ends"
             f" (limit {limit:.0%})"
             + (f"; so in {named([row.name for row in rows])}" if len(rows) > 1 else "")
         ),
-        cause=f"{large}: the weights before it are too large",
+        cause=words,
         cure="firstlight.initialize(model, batch)",
     )
+
+
+def _recurrent(view: View, reading: Reading) -> Operation | None:
+    """The recurrent weight that adds to an activation's input at each step but the first."""
+    operations = view.graph.operations
+    users = (operations[index] for index in view.graph.consumers[reading.operation])
+    return next((op for op in users if op.kind == "composite" and op.parameters), None)
 
 
 def _producers(view: View, rows: list[Reading]) -> list[str]:

@@ -79,8 +79,53 @@ class View:
             [b.addition for b in stream if b.addition.index not in steering]
             for stream in self.graph.streams
         ]
-        rows = [stream for stream in streams if len(stream) > 1] or [self.spine]
+        rows = [stream for stream in streams if len(stream) > 1] or self.rows
         return tuple(tuple(r for op in row if (r := self.reading(op)) is not None) for row in rows)
+
+    @cached_property
+    def rows(self) -> list[list[Operation]]:
+        """The spine in rows along which one operation feeds the next, the longest first.
+
+        An actor and a critic, or the two towers of a contrastive model, are two rows: nothing that
+        one makes reaches the other.
+        """
+        spine = {op.index for op in self.spine}
+        before: dict[int, int | None] = {}
+        depth: dict[int | None, int] = {None: 0}
+        arriving: list[int | None] = []  # the deepest of the spine that each operation stems from
+        for op in self.graph.operations:
+            source = max((arriving[i] for i in op.inputs), key=depth.__getitem__, default=None)
+            if op.index in spine:
+                before[op.index], depth[op.index] = source, depth[source] + 1
+                source = op.index
+            arriving.append(source)
+        rows, taken = [], set[int]()
+        for last in sorted(spine, key=lambda index: (-depth[index], index)):
+            row: list[Operation] = []
+            current: int | None = last
+            while current is not None and current not in taken:
+                taken.add(current)
+                row.append(self.graph.operations[current])
+                current = before[current]
+            if row:
+                rows.append(row[::-1])
+        return rows
+
+    def is_passed(self, operation: Operation) -> bool:
+        """Whether a weight's zeros are only added to, or weigh, something that lives."""
+        stack, seen = [operation.index], set[int]()
+        while stack:
+            for index in self.graph.consumers[stack.pop()]:
+                user, reading = self.graph.operations[index], self._readings.get(index)
+                if index in seen or user.kind in ("weighted", "composite"):
+                    continue
+                seen.add(index)
+                if reading is not None and reading.second_moment is not None:
+                    spread = reading.sample_spread
+                    if reading.second_moment.value if spread is None else spread:
+                        return True
+                stack.append(index)
+        return False
 
     @cached_property
     def spine(self) -> list[Operation]:
@@ -91,7 +136,11 @@ class View:
         beside = beside.union(op.index for op, _ in self.outliers if self.is_normed(op))
         beside = beside | self.zero_heads
         row = [
-            op for op in self.hidden if op.index not in beside and not self._starts_from_nothing(op)
+            op
+            for op in self.hidden
+            if op.index not in beside
+            and not self._starts_from_nothing(op)
+            and not (self._is_zero(op) and self.is_passed(op))
         ]
         row += [branch.addition for branch in self.graph.branches]
         return sorted(row, key=lambda op: op.index)
@@ -100,6 +149,10 @@ class View:
         """Whether a norm follows at once, so that the scale of the result does not matter."""
         follower = self.graph.follower(operation)
         return follower is not None and follower.kind == "norm"
+
+    def _is_zero(self, operation: Operation) -> bool:
+        weight = self.weight_of(operation)
+        return weight is not None and weight.value_rms == 0
 
     @cached_property
     def twinned(self) -> frozenset[str]:

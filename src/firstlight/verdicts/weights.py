@@ -49,9 +49,36 @@ def parallel(view: View) -> Iterator[Finding]:
     )
 
 
+def equal_rows(view: View) -> Iterator[Finding]:
+    """symmetric-units, of embeddings: one vector for many tokens."""
+    network = view.observation.network
+    rows = [
+        reading
+        for reading in view.observation.parameters
+        if network.parameter(reading.name).kind == "embedding"
+        and not reading.constant
+        and (reading.repeated_rows or 0.0) > limits.EQUAL_ROWS
+    ]
+    if not rows:
+        return
+    yield Finding(
+        kind="symmetric-units",
+        severity="error",
+        where=tuple(reading.name for reading in rows),
+        evidence=f"{rows[0].repeated_rows:.0%} of the rows of `{rows[0].name}` equal another one"
+        f" (limit {limits.EQUAL_ROWS:.0%})",
+        cause="one vector stands for many tokens: the network cannot tell them apart",
+        cure=f"torch.nn.init.normal_(model.get_parameter({rows[0].name!r}), std=0.02)",
+    )
+
+
 def cloned(view: View) -> Iterator[Finding]:
     """cloned-layers: different weights that hold the very same numbers."""
-    copies = [reading for reading in view.observation.parameters if reading.equals is not None]
+    copies = [
+        reading
+        for reading in view.observation.parameters
+        if reading.equals is not None and reading.gradient_rms is not None
+    ]  # what no gradient reaches is a teacher or target network, and a copy on purpose
     if not copies:
         return
     first = copies[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -39,10 +39,22 @@ class _Recorder:
         self.loss_operands: tuple[Operation, tuple[Tensor, ...]] | None = None
         self.leaf: Tensor | None = None
         self._needs_leaf = True
+        self.raw: dict[int, float] = {}
+        self._from_batch: set[int] = set()
+
+    def _is_raw(self, operation: Operation) -> bool:
+        """Whether an operation with weights reads the batch as its code prepared it."""
+        if operation.kind in ("weighted", "composite"):
+            return bool(operation.inputs) and operation.inputs[0] in self._from_batch
+        prepares = operation.kind not in ("norm", "embedding")
+        if prepares and self._from_batch.issuperset(operation.inputs):
+            self._from_batch.add(operation.index)
+        return False
 
     def __call__(self, operation: Operation, result: Tensor, data: tuple[Tensor, ...]) -> Tensor:
         if operation.kind == "loss":
             self.loss_operands = (operation, data)
+        raw = self._is_raw(operation)
         if operation.kind not in MEASURED:
             return result
         if self._needs_leaf and torch.is_grad_enabled() and not operation.in_place:
@@ -61,6 +73,8 @@ class _Recorder:
             self.unmeasured.append(operation.name)  # nested tensors and others without reductions
             return result
         self.probes[operation.index] = probe
+        if raw and data:
+            self.raw[operation.index] = _entries(data[0])
         if operation.kind == "weighted" and data:
             self.inputs_of[operation.index] = data[0]
         if result.requires_grad:
@@ -293,7 +307,10 @@ def _backward(
                 *recorder.unmeasured,
             ),
         ),
-        readings=tuple(probe.reading() for probe in recorder.probes.values()),
+        readings=tuple(
+            replace(probe.reading(), raw_mean_square=recorder.raw.get(index))
+            for index, probe in recorder.probes.items()
+        ),
         parameters=parameter_readings(named, described, gradients, woken),
         samples=recorder.samples,
         loss=loss,
@@ -328,6 +345,13 @@ def _mean_square(batch: Any) -> float | None:
         return None
     total = sum(float((t.float() ** 2).sum()) for t in tensors)
     return total / max(1, sum(t.numel() for t in tensors))
+
+
+def _entries(tensor: Tensor) -> float:
+    """Mean square of the entries that are not zero: a one-hot row is not small."""
+    values = tensor.detach()
+    number = int(torch.count_nonzero(values))
+    return float(torch.linalg.vector_norm(values.float())) ** 2 / max(1, number)
 
 
 def _any(tensor: Tensor) -> bool:
