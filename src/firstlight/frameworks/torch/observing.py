@@ -350,6 +350,7 @@ def _mean_square(batch: Any) -> float | None:
 def _entries(tensor: Tensor) -> float:
     """Mean square of the entries that are not zero: a one-hot row is not small."""
     values = tensor.detach()
+    values = values.abs() if values.is_complex() else values
     number = int(torch.count_nonzero(values))
     return float(torch.linalg.vector_norm(values.float())) ** 2 / max(1, number)
 
