@@ -56,7 +56,7 @@ def norm_scales(view: View) -> Iterator[Finding]:
     size = "0" if first.name in silent else f"of RMS {first.value_rms:.2g}"
     yield Finding(
         kind="wrong-law",
-        severity="error" if silent else "warning",
+        severity="error",
         where=tuple(r.name for r in wrong),
         evidence=f"the norm scales of {named([r.name for r in wrong])} are {size} (healthy: 1, and"
         f" from 1/{limits.NORM_SCALE:g} to {limits.NORM_SCALE:g} if drawn at random)",
@@ -82,7 +82,7 @@ def zero_embeddings(view: View) -> Iterator[Finding]:
         return
     yield Finding(
         kind="collapsed-samples",
-        severity="warning",
+        severity="error",
         where=tuple(wrong),
         evidence=f"all values of `{wrong[0]}` are 0, and nothing is added to its rows",
         cause="every token looks alike: the network cannot tell its inputs apart until these rows"
