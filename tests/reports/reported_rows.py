@@ -303,7 +303,7 @@ REPORTS = (
         symptom=symptoms.capsules_are_short,
         kinds=VANISHING,
         culprit="transform",
-        words=("transform",),
+        words=("most of it happens at one place",),
     ),
     Report(
         name="18: pytorch-crf #1, cirkit #279",

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 import pytest
 import reported_layers as layers
@@ -30,30 +29,17 @@ import firstlight as fl
 # transformers warns of its own future.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-NOT_YET: dict[tuple[str, str], str] = {
-    ("16", "cause"): "its last weight is too small, which is a healthy start for other losses",
-}
-"""Rows whose cause is not named yet, or whose cured model still gets an error, and why."""
+every_row = pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.name)
 
 
-def _rows(part: str) -> list[Any]:
-    def marked(report: Report) -> Any:
-        reason = NOT_YET.get((report.name.partition(":")[0], part))
-        xfail = pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason or "")
-        marks = [xfail] if reason else []
-        return pytest.param(report, id=report.name, marks=marks)
-
-    return [marked(report) for report in REPORTS]
-
-
-@pytest.mark.parametrize("report", _rows("symptom"))
+@every_row
 def test_the_symptom_is_there_and_goes(report: Report) -> None:
     report.symptom(report.sick())
     with pytest.raises(AssertionError):
         report.symptom(report.cured())
 
 
-@pytest.mark.parametrize("report", _rows("cause"))
+@every_row
 def test_the_cause_is_named(report: Report) -> None:
     findings = report.sick().check().findings
     assert findings, "silent"
@@ -67,7 +53,7 @@ def test_the_cause_is_named(report: Report) -> None:
         assert re.search(word, "".join(pieces[::2])), (word, pieces)
 
 
-@pytest.mark.parametrize("report", _rows("cured"))
+@every_row
 def test_the_cured_model_has_no_error(report: Report) -> None:
     checkup = report.cured().check()
     assert checkup.healthy, [(f.kind, f.where, f.evidence) for f in checkup.findings]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 from firstlight.records.checkup import Estimate, Finding, Reading, Severity
 from firstlight.verdicts import limits
@@ -120,10 +121,36 @@ def _forward(view: View, rows: list[Reading]) -> Iterator[Finding]:
 def backward(view: View) -> Iterator[Finding]:
     """backward-vanishing and backward-exploding: ‖δ‖ per sample, first against last."""
     for profile in view.profiles:
+        rows = (*profile, *_unjudged_head(view))
         yield from _backward(
-            view,
-            [r for r in profile if r.delta_square_per_sample and not r.non_finite_delta],
+            view, [r for r in rows if r.delta_square_per_sample and not r.non_finite_delta]
         )
+
+
+def _steepest(view: View, rows: list[Reading]) -> str:
+    """The cause, where one weight does twice what all others do; empty otherwise."""
+    squares = [_delta(row).value for row in rows]
+    if len(rows) < 3 or not all(squares) or view.outliers:
+        return ""
+    steps = [math.log(before / after) / 2 for before, after in pairwise(squares)]
+    place = max(range(len(steps)), key=lambda i: abs(steps[i]))
+    weight = view.weight_of(view.graph.operations[rows[place + 1].operation])
+    others = sum(map(abs, steps)) - abs(steps[place])
+    if weight is None or abs(steps[place]) < 2 * others:
+        return ""
+    return (
+        f"most of it happens at one place: through `{weight.name}` of"
+        f" `{rows[place + 1].name}` the gradient changes by {math.exp(steps[place]):.2g} times"
+    )
+
+
+def _unjudged_head(view: View) -> tuple[Reading, ...]:
+    """The last weight under a loss of the user's own: nothing says that it may start small."""
+    seen = view.observation
+    if seen.loss is None or seen.task != "unknown" or len(view.profiles) > 1:
+        return ()
+    heads = [view.reading(op) for op in seen.network.weighted() if view.graph.is_head(op)]
+    return tuple(head for head in heads[-1:] if head is not None)
 
 
 def _backward(view: View, rows: list[Reading]) -> Iterator[Finding]:
@@ -144,7 +171,7 @@ def _backward(view: View, rows: list[Reading]) -> Iterator[Finding]:
             f" `{rows[-1].name}`; healthy within 1/{_limit(severity):g} and"
             f" {_limit(severity):g}"
         ),
-        cause=_cause(view, backward=True, growing=not vanishing),
+        cause=_steepest(view, rows) or _cause(view, backward=True, growing=not vanishing),
         cure=_INITIALIZE,
     )
 
