@@ -94,12 +94,12 @@ def embedding(view: View) -> Iterator[float]:
 
 
 def excess(view: View) -> Iterator[float]:
-    if view.excess is not None:
-        yield view.excess
+    if view.sigmas.excess is not None:
+        yield view.sigmas.excess
 
 
 def peers(view: View) -> Iterator[float]:
-    yield from (_factor(ratio) for ratio in view.ratios)
+    yield from (_factor(ratio) for _, ratio in view.sigmas.ratios)
 
 
 MEASURES: dict[str, tuple[Callable[[View], Iterator[float]], float, float]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -172,6 +173,16 @@ class Graph:
             self.uses[name] == 1 and not self.network.parameter(name).layout.stacks
             for name in operation.parameters
         )
+
+    def ancestors(self, indices: Iterable[int]) -> set[int]:
+        """These operations, and all that they stem from."""
+        stack = list(indices)
+        seen = set(stack)
+        while stack:
+            fresh = [i for i in self.operations[stack.pop()].inputs if i not in seen]
+            seen.update(fresh)
+            stack.extend(fresh)
+        return seen
 
     @cached_property
     def steering(self) -> frozenset[int]:

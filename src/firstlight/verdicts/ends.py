@@ -68,12 +68,7 @@ def _on_the_way(view: View) -> set[str]:
     """Parameters of operations from which a path leads to the loss, or to the outputs."""
     operations = view.graph.operations
     ends = [op.index for op in operations if op.kind == "loss"]
-    stack = ends or list(view.observation.network.outputs)
-    seen = set(stack)
-    while stack:
-        fresh = [i for i in operations[stack.pop()].inputs if i not in seen]
-        seen.update(fresh)
-        stack.extend(fresh)
+    seen = view.graph.ancestors(ends or view.observation.network.outputs)
     return {name for index in seen for name in operations[index].parameters}
 
 

@@ -41,15 +41,8 @@ def _heads(view: View) -> tuple[str, ...]:
 
 def _prediction(view: View) -> set[int]:
     """What the last loss's first operand stems from: a target may be made by a network too."""
-    operations = view.graph.operations
-    losses = [op for op in operations if op.kind == "loss" and op.inputs]
-    stack = list(losses[-1].inputs[:1]) if losses else []
-    seen = set(stack)
-    while stack:
-        fresh = [i for i in operations[stack.pop()].inputs if i not in seen]
-        seen.update(fresh)
-        stack.extend(fresh)
-    return seen
+    losses = [op for op in view.graph.operations if op.kind == "loss" and op.inputs]
+    return view.graph.ancestors(losses[-1].inputs[:1]) if losses else set()
 
 
 def _classification(view: View, loss: float, undecided: float) -> Finding | None:

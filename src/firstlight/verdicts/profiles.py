@@ -25,14 +25,14 @@ def _limit(severity: Severity) -> float:
 
 
 def _cause(view: View, *, backward: bool, growing: bool) -> str:
-    if view.outliers:
-        operation, ratio = view.outliers[0]
+    if view.sigmas.outliers:
+        operation, ratio = view.sigmas.outliers[0]
         return (
             f"the weight of `{operation.name}` has a variance × fan_in of {ratio:.1e} times the"
             " median of the hidden weights: the jump is there"
         )
     size = "largest" if growing else "smallest"
-    stands_out = f"{size} at {view.extreme(largest=growing)}"
+    stands_out = f"{size} at {view.sigmas.extreme(largest=growing)}"
     trunk = [branch for branch in view.graph.branches if not branch.projected]
     if len(trunk) > 1:
         bare = sum(not branch.normed for branch in trunk)
@@ -43,13 +43,13 @@ def _cause(view: View, *, backward: bool, growing: bool) -> str:
                 f" {stands_out}"
             )
         return f"the scale of the weights does not fit the depth; variance × fan_in is {stands_out}"
-    scale = view.scale
+    scale = view.sigmas.scale
     if scale is None or scale.sigma_w2 == 0:
         return f"the scale of the weights does not fit the depth; variance × fan_in is {stands_out}"
     factor = scale.backward if backward else scale.forward
     what = "‖δ‖²" if backward else "the second moment"
     fit = 1 / (factor / scale.sigma_w2)
-    uneven = f"; {stands_out}" if view.uneven else ""
+    uneven = f"; {stands_out}" if view.sigmas.uneven else ""
     return (
         f"hidden weights have σ_w² = variance × fan_in = {scale.sigma_w2:.3g}; behind"
         f" {scale.activation} each layer multiplies {what} by {factor:.3g}, and σ_w² = {fit:.3g}"
@@ -59,7 +59,7 @@ def _cause(view: View, *, backward: bool, growing: bool) -> str:
 
 def _where(view: View, *ends: str) -> tuple[str, ...]:
     """The weights that stand out, if there are some, before the two ends of the profile."""
-    return (*(operation.name for operation, _ in view.outliers), *ends)
+    return (*(operation.name for operation, _ in view.sigmas.outliers), *ends)
 
 
 def _ratio_words(ratio: float) -> str:
@@ -130,7 +130,7 @@ def backward(view: View) -> Iterator[Finding]:
 def _steepest(view: View, rows: list[Reading]) -> str:
     """The cause, where one weight does twice what all others do; empty otherwise."""
     squares = [_delta(row).value for row in rows]
-    if len(rows) < 3 or not all(squares) or view.outliers:
+    if len(rows) < 3 or not all(squares) or view.sigmas.outliers:
         return ""
     steps = [math.log(before / after) / 2 for before, after in pairwise(squares)]
     place = max(range(len(steps)), key=lambda i: abs(steps[i]))

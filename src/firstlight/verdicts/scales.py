@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from firstlight.records.checkup import Finding, ParameterReading
+from firstlight.records.checkup import Finding
 from firstlight.records.network import Operation
 from firstlight.verdicts import limits
 from firstlight.verdicts.view import View, is_norm_scale, named
@@ -13,11 +13,6 @@ _INITIALIZE = "firstlight.initialize(model, batch)"
 _ONES = """for module in model.modules():
     if "Norm" in type(module).__name__ and getattr(module, "weight", None) is not None:
         torch.nn.init.ones_(module.weight)"""
-
-
-def _readings(view: View, kind: str) -> list[ParameterReading]:
-    network = view.observation.network
-    return [r for r in view.observation.parameters if network.parameter(r.name).kind == kind]
 
 
 def _silent(view: View) -> set[str]:
@@ -193,7 +188,9 @@ def outliers(view: View) -> Iterator[Finding]:
     The norm hides their scale from the signal, but a step of any optimizer is then far too small or
     far too large for them: the gradient goes with 1/‖W‖.
     """
-    wrong = [(operation, ratio) for operation, ratio in view.outliers if view.is_normed(operation)]
+    wrong = [
+        (operation, ratio) for operation, ratio in view.sigmas.outliers if view.is_normed(operation)
+    ]
     if not wrong:
         return
     operation, ratio = wrong[0]
@@ -217,7 +214,7 @@ def overall(view: View) -> Iterator[Finding]:
 
     Norms hide it from the signal, but not from training: a step is small beside such weights.
     """
-    excess = view.excess
+    excess = view.sigmas.excess
     if excess is None or excess <= limits.EXCESS:
         return
     yield Finding(
@@ -226,7 +223,7 @@ def overall(view: View) -> Iterator[Finding]:
         where=tuple(operation.name for operation in view.hidden),
         evidence=f"the median variance × fan_in of the hidden weights is {excess:.3g} times what"
         f" would keep the signal (limit {limits.EXCESS:g}); largest at"
-        f" {view.extreme(largest=True)}",
+        f" {view.sigmas.extreme(largest=True)}",
         cause="the law does not go with the width (a standard deviation of 1, say): norms hide it"
         " from the signal, but steps are small beside such weights",
         cure=_INITIALIZE,

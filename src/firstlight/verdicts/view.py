@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
 
 from firstlight.network.graph import Graph
 from firstlight.records.checkup import Observation, ParameterReading, Reading
-from firstlight.records.network import ActivationRef, Operation, Parameter
-from firstlight.theory.gains import moments
+from firstlight.records.network import Operation, Parameter
 from firstlight.verdicts import limits
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """The typical scale of a network's hidden weights.
-
-    Args:
-        sigma_w2: weight variance times fan_in, the median over hidden weights.
-        activation: what feeds most of them.
-        forward: the factor of the second moment per layer, σ_w²·E φ²/q at q = 1.
-        backward: the factor of ‖δ‖² per layer, χ₁ = σ_w²·E φ′².
-    """
-
-    sigma_w2: float
-    activation: ActivationRef
-    forward: float
-    backward: float
+from firstlight.verdicts.sigmas import Sigmas
 
 
 class View:
@@ -133,14 +114,14 @@ class View:
         beside = self.graph.steering.union(
             op.index for branch in self.graph.branches for op in branch.weights
         )
-        beside = beside.union(op.index for op, _ in self.outliers if self.is_normed(op))
+        beside = beside.union(op.index for op, _ in self.sigmas.outliers if self.is_normed(op))
         beside = beside | self.zero_heads
         row = [
             op
             for op in self.hidden
             if op.index not in beside
             and not self._starts_from_nothing(op)
-            and not (self._is_zero(op) and self.is_passed(op))
+            and not (self.is_zero(op) and self.is_passed(op))
         ]
         row += [branch.addition for branch in self.graph.branches]
         return sorted(row, key=lambda op: op.index)
@@ -150,7 +131,8 @@ class View:
         follower = self.graph.follower(operation)
         return follower is not None and follower.kind == "norm"
 
-    def _is_zero(self, operation: Operation) -> bool:
+    def is_zero(self, operation: Operation) -> bool:
+        """Whether all values of its weight are zero."""
         weight = self.weight_of(operation)
         return weight is not None and weight.value_rms == 0
 
@@ -168,12 +150,11 @@ class View:
     @cached_property
     def zero_heads(self) -> frozenset[int]:
         """Zero weights from which only linear operations lead to the output: parts of a head."""
-        found = set()
-        for operation in self.observation.network.weighted():
-            weight = self.weight_of(operation)
-            if weight is not None and weight.value_rms == 0 and self.graph.ends_linear(operation):
-                found.add(operation.index)
-        return frozenset(found)
+        return frozenset(
+            operation.index
+            for operation in self.observation.network.weighted()
+            if self.is_zero(operation) and self.graph.ends_linear(operation)
+        )
 
     def _starts_from_nothing(self, operation: Operation) -> bool:
         """Whether a weight is multiplied with a constant zero, as with a first hidden state."""
@@ -210,88 +191,22 @@ class View:
         return False
 
     @cached_property
-    def outliers(self) -> tuple[tuple[Operation, float], ...]:
-        """Hidden weights whose variance × fan_in is far from the median, with their ratio to it."""
-        rows = zip((operation for operation, _ in self._sigmas), self.ratios, strict=False)
-        return tuple(row for row in rows if not 1 / limits.OUTLIER <= row[1] <= limits.OUTLIER)
-
-    @cached_property
-    def uneven(self) -> bool:
-        """Whether hidden weights differ so much in scale that one number does not tell."""
-        return any(not 1 / limits.UNEVEN <= ratio <= limits.UNEVEN for ratio in self.ratios)
-
-    @cached_property
     def model_ends(self) -> int:
         """The last operation of the model itself; what follows belongs to the loss."""
         network = self.observation.network
         return max(network.outputs, default=len(network.operations))
 
     @cached_property
-    def ratios(self) -> tuple[float, ...]:
-        """Variance × fan_in of hidden weights over their median; none where they are too few."""
-        middle = self.typical
-        return () if middle is None else tuple(value / middle for _, value in self._sigmas)
-
-    @cached_property
-    def excess(self) -> float | None:
-        """The median of hidden σ_w² over what would keep signal and gradient, whichever is more."""
-        values = []
-        for operation, sigma in self._sigmas:
-            feed = self.graph.feed(operation).activation
-            seen = None if feed is None else moments(feed)
-            keep = 1.0
-            if seen is not None:
-                keep = 1 / min(1.0, seen.second_moment, seen.derivative_second_moment)
-            values.append(sigma / keep)
-        return median(values) if len(values) >= limits.PEERS else None
-
-    @cached_property
-    def typical(self) -> float | None:
-        """The median variance × fan_in of the hidden weights; None where they are too few."""
-        values = [value for _, value in self._sigmas]
-        return median(values) if len(values) >= limits.PEERS else None
-
-    def extreme(self, *, largest: bool) -> str:
-        """The three hidden weights of the largest or smallest variance × fan_in, in words."""
-        ranked = sorted(self._sigmas, key=lambda row: row[1], reverse=largest)[:3]
-        return ", ".join(f"`{operation.name}` ({value:.2g})" for operation, value in ranked)
-
-    @cached_property
-    def _sigmas(self) -> list[tuple[Operation, float]]:
-        """Hidden weights that are not zero, with σ_w² = variance × fan_in."""
-        rows: list[tuple[Operation, float]] = []
+    def sigmas(self) -> Sigmas:
+        """The scales of the hidden weights, in words of their fans."""
+        rows = []
         for operation in self.hidden:
             weight = self.weight_of(operation)
             fans = weight and self.observation.network.parameter(weight.name).fans
-            if weight and fans and math.isfinite(weight.value_rms) and weight.value_rms > 0:
-                rows.append((operation, weight.value_rms**2 * fans.forward))
-        return rows
-
-    @cached_property
-    def scale(self) -> Scale | None:
-        """The typical scale of hidden weights, None if there are none with fans."""
-        values: list[float] = []
-        feeds: list[ActivationRef] = []
-        for operation in self.hidden:
-            feed = self.graph.feed(operation).activation
-            weight = self.weight_of(operation)
-            if feed is None or weight is None:
-                continue
-            fans = self.observation.network.parameter(weight.name).fans
-            if fans is not None and math.isfinite(weight.value_rms):
-                values.append(weight.value_rms**2 * fans.forward)
-                feeds.append(feed)
-        if not values:
-            return None
-        usual = max(set(feeds), key=feeds.count)
-        sigma_w2 = median(values)
-        seen = moments(usual)
-        return Scale(
-            sigma_w2=sigma_w2,
-            activation=usual,
-            forward=sigma_w2 * seen.second_moment,
-            backward=sigma_w2 * seen.derivative_second_moment,
-        )
+            if weight and fans and math.isfinite(weight.value_rms):
+                sigma_w2 = weight.value_rms**2 * fans.forward
+                rows.append((operation, sigma_w2, self.graph.feed(operation).activation))
+        return Sigmas(rows)
 
 
 def is_norm_scale(parameter: Parameter) -> bool:
