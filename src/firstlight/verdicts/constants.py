@@ -53,7 +53,7 @@ def _finding(view: View, rows: list[ParameterReading]) -> Finding:
         severity="error",
         where=tuple(owners[r.name].name if r.name in owners else r.name for r in rows),
         evidence=f"all values of `{first.name}` are {_value(first)}"
-        + (f"; so in {len(rows)} weights, each with a value of its own" if len(rows) > 1 else ""),
+        + (f"; {len(rows)} weights hold one value each" if len(rows) > 1 else ""),
         cause=f"{value} weights: the {units} units of `{owner}` are identical; equal gradients keep"
         " them equal through all of training",
         cure=_CURE,

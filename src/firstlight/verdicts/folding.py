@@ -106,7 +106,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
 """Which kinds a cause explains, where it comes before them in the order of the judges."""
 
 _ROOTS = frozenset({"input-scale", "wrong-law", "collapsed-samples"})
-"""Kinds that are no harm in themselves: what they bring about is, and makes them as severe."""
+"""Kinds that may be no harm in themselves: what they bring about is, and makes them as severe."""
 
 _SEVERITY = {"error": 0, "warning": 1, "note": 2}
 

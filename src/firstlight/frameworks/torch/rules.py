@@ -107,8 +107,8 @@ def untied(model: nn.Module) -> Iterator[tuple[str, str]]:
             continue
         try:
             ends = [module.get_input_embeddings(), module.get_output_embeddings()]  # type: ignore[operator]
-        except (AttributeError, NotImplementedError, TypeError):
-            continue
+        except (AttributeError, NotImplementedError):
+            continue  # transformers' way to say that a model has no embedding, or no head
         weights = [getattr(end, "weight", None) for end in ends]
         first, second = weights
         if first is None or second is None or first is second or first.shape != second.shape:
