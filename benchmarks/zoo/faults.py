@@ -276,7 +276,7 @@ FAULTS: tuple[Fault, ...] = (
         "softmax-over-one-unit",
         _MISMATCH,
         "score",
-        reach.one_unit,
+        reach.one_unit(lambda: nn.Softmax(dim=-1)),
         to=_classifies_plainly,
         check=_even_classes,
     ),

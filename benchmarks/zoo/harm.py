@@ -41,16 +41,10 @@ LOST = 0.05
 """Least share of the twins' progress that a fault must cost to count."""
 
 
-def _one_logit(model: nn.Module, seed: int) -> tuple[str, ...] | None:
-    """One unit without the softmax."""
-    culprits = reach.one_unit(model, seed)
-    if culprits:
-        model.get_submodule(culprits[0])[1] = nn.Identity()  # type: ignore[operator]
-    return culprits
-
-
 _NAMED = {fault.name: fault for fault in (*FAULTS, *CONTROLS)}
-_ONE_LOGIT = replace(_NAMED["softmax-over-one-unit"], name="one-logit", kinds=(), apply=_one_logit)
+_ONE_LOGIT = replace(
+    _NAMED["softmax-over-one-unit"], name="one-logit", kinds=(), apply=reach.one_unit(nn.Identity)
+)
 
 TWINS: dict[str, Fault] = {
     "softmax-over-one-unit": _ONE_LOGIT,

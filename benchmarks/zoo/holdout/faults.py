@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from zoo import parts
@@ -137,7 +137,7 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "sigmoid-before-logit-loss",
         ("head-mismatch",),
-        plant.binary_sigmoid,
+        reach.one_unit(nn.Sigmoid),
         to=_classifies,
         check=_odd,
     ),

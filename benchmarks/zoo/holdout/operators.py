@@ -309,18 +309,6 @@ def rounded(model: nn.Module, _seed: int) -> Culprits:
 # Heads and data ---
 
 
-def binary_sigmoid(model: nn.Module, seed: int) -> Culprits:
-    """One unit with a sigmoid, and a loss that has its own."""
-    found = parts.head(model)
-    if found is None or type(found[1]) is not nn.Linear:
-        return None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        single = nn.Linear(found[1].in_features, 1)
-    parts.replace(model, found[0], lambda _: nn.Sequential(single, nn.Sigmoid(), nn.Flatten(0)))
-    return (found[0],)
-
-
 def targets(model: nn.Module, _seed: int) -> Culprits:
     """The model stays; its targets are spoiled. The head that must reach them may be named too."""
     found = parts.head(model)

@@ -129,18 +129,20 @@ def after_head(after: Callable[[Tensor], Tensor]) -> Operator:
     return plant
 
 
-def one_unit(model: nn.Module, seed: int) -> Culprits:
-    """A softmax over one unit: the answer is always 1."""
-    found = parts.head(model)
-    if found is None or type(found[1]) is not nn.Linear:
-        return None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        single = nn.Linear(found[1].in_features, 1)
-    parts.replace(
-        model, found[0], lambda _: nn.Sequential(single, nn.Softmax(dim=-1), nn.Flatten(0))
-    )
-    return (found[0],)
+def one_unit(after: Callable[[], nn.Module]) -> Operator:
+    """The head becomes one unit, with something behind it; behind a softmax it is always 1."""
+
+    def plant(model: nn.Module, seed: int) -> Culprits:
+        found = parts.head(model)
+        if found is None or type(found[1]) is not nn.Linear:
+            return None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            single = nn.Linear(found[1].in_features, 1)
+        parts.replace(model, found[0], lambda _: nn.Sequential(single, after(), nn.Flatten(0)))
+        return (found[0],)
+
+    return plant
 
 
 # Controls: these are no faults ---

@@ -70,8 +70,8 @@ class _Recorder:
         try:
             probe.forward(result)
         except (RuntimeError, TypeError):
-            # Nested tensors and other kinds have no reductions. The operation is named as not looked
-            # into; the user's pass goes on.
+            # Nested tensors and their like have no reductions. The operation is named as not
+            # looked into, and the user's pass goes on.
             self.unmeasured.append(operation.name)
             return result
         self.probes[operation.index] = probe
