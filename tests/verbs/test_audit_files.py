@@ -275,3 +275,9 @@ def test_one_clear_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture
     assert words in message and "\n" not in message and len(message) < 400
     assert message.startswith("weights '")
     assert "code of the file ran" not in capsys.readouterr().out
+
+
+def test_layers_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = [f"{i}.weight" for i in (0, 2, 10)]
+    save_file({name: torch.randn(4, 4) for name in names}, tmp_path / "w.safetensors")
+    assert [entry.name for entry in fl.audit(str(tmp_path / "w.safetensors"))] == names

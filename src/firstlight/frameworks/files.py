@@ -172,7 +172,13 @@ def _safetensors(shards: Iterable[Path]) -> tuple[list[StoredTensor], list[str]]
             raise BadInputError(
                 f"weights '{shard}': {what}; write one with safetensors, or firstlight init"
             ) from error
-    return found, left_out
+    # The format keeps no order: layer 10 would stand before layer 2.
+    return sorted(found, key=lambda tensor: _by_number(tensor.name)), left_out
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """A key that sorts ``2.weight`` before ``10.weight``."""
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in name.split(".")]
 
 
 @dataclass(frozen=True)
