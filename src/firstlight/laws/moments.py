@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from firstlight.laws.elementwise import parent_of
@@ -84,3 +84,25 @@ def moments(law: Law, layout: Layout) -> LawMoments:
             columns = in_ * kernel
             kept = round((1 - zero_fraction) * columns) / columns
             return LawMoments(mean=0.0, std=std * math.sqrt(kept))
+
+
+def scaled(law: Law, factor: float) -> Law:
+    """The law of ``factor`` times a draw: the same random numbers at another scale.
+
+    >>> scaled(Normal(std=0.5), 2.0)
+    Normal(mean=0.0, std=1.0)
+    """
+    match law:
+        case Constant(value=value):
+            return Constant(value=factor * value)
+        case Uniform(low=low, high=high):
+            ends = sorted((factor * low, factor * high))
+            return Uniform(low=ends[0], high=ends[1])
+        case Normal(mean=mean, std=std) | TruncatedNormal(mean=mean, std=std):
+            return replace(law, mean=factor * mean, std=factor * std)
+        case Sparse(std=std):
+            return replace(law, std=factor * std)
+        case Orthogonal(gain=gain) | DeltaOrthogonal(gain=gain):
+            return replace(law, gain=factor * gain)
+        case Mirrored(gain=gain) | Identity(gain=gain):
+            return replace(law, gain=factor * gain)

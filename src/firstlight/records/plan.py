@@ -40,6 +40,26 @@ class Rejected:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What one operation will do under a plan.
+
+    Args:
+        operation: index in `Network.operations`.
+        name: the operation's name.
+        second_moment: expected mean square of its result; None if it cannot be told.
+        delta_square_per_sample: expected ‖δ‖² there, relative to the last operation that has one;
+            None if it cannot be told.
+        how: ``theory``, or ``measured`` where theory does not reach or was off by more than 10 %.
+    """
+
+    operation: int
+    name: str
+    second_moment: float | None = None
+    delta_square_per_sample: float | None = None
+    how: Literal["theory", "measured"] = "theory"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanEntry:
     """What one parameter should start as.
 
@@ -53,6 +73,10 @@ class PlanEntry:
         source: the paper or derivation behind the rule.
         rejected: alternatives.
         zero_row: a row that stays zero (an embedding's padding), if any.
+        target: second moment that the result of the first operation with this weight should have;
+            None where the rule does not set one (kept, biases, norms).
+        calibrate: whether a measurement may rescale the law to reach the target. Isometries inside
+            a chain are exact by themselves and are not touched.
     """
 
     name: str
@@ -64,6 +88,8 @@ class PlanEntry:
     source: str
     rejected: tuple[Rejected, ...] = ()
     zero_row: int | None = None
+    target: float | None = None
+    calibrate: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +101,14 @@ class Plan(Shown):
         entries: one per parameter.
         technique: the technique that was asked for, None if Firstlight chose.
         remarks: what the whole plan assumes or could not do.
+        forecast: what each operation will do once the plan is drawn, in order of execution.
     """
 
     network: Network
     entries: tuple[PlanEntry, ...]
     technique: str | None = None
     remarks: tuple[str, ...] = ()
+    forecast: tuple[Forecast, ...] = ()
 
     def __getitem__(self, name: str) -> PlanEntry:
         return by_name(self.entries, name, "plan")
