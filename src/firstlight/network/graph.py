@@ -214,6 +214,8 @@ class Graph:
 
     def is_self_gate(self, operation: Operation) -> bool:
         """Whether an activation only weighs what it was computed from, as in a GELU by hand."""
+        if operation.part_of is not None:
+            return self._is_passed_by(operation)
         current = operation
         while len(users := self.consumers[current.index]) == 1:
             product = self.operations[users[0]]
@@ -223,6 +225,31 @@ class Graph:
             if product.kind not in _PASSING:
                 return False
             current = product
+        return False
+
+    def parts(self, activation: Operation) -> tuple[Operation, ...]:
+        """The operations that an activation written out was computed by, itself left out."""
+        return self._parts.get(activation.index, ())
+
+    @cached_property
+    def _parts(self) -> dict[int, tuple[Operation, ...]]:
+        found: dict[int, tuple[Operation, ...]] = {}
+        for operation in self.operations:
+            if operation.part_of is not None:
+                found[operation.part_of] = (*found.get(operation.part_of, ()), operation)
+        return found
+
+    def _is_passed_by(self, part: Operation) -> bool:
+        """Whether the signal also reaches the end of an activation by another way than a part."""
+        whole = self.operations[part.part_of or 0]
+        later = (*(op for op in self.parts(whole) if op.index > part.index), whole)
+        reached = {part.index}
+        for operation in later:
+            sources = set(operation.operands or operation.inputs)
+            if sources & reached:
+                if len(sources) > 1:
+                    return True
+                reached.add(operation.index)
         return False
 
     def _stems_from(self, operation: Operation, source: int) -> bool:
@@ -249,8 +276,16 @@ class Graph:
 
     def _is_bounded(self, operation: Operation) -> bool:
         """Whether a sigmoid or softmax made it, past what hands values on."""
-        while operation.kind in _PASSING and len(operation.inputs) == 1:
-            operation = self.operations[operation.inputs[0]]
+        while True:
+            sources = operation.operands or operation.inputs
+            passes = operation.kind in _PASSING or bool(operation.operands)
+            if not (passes and len(sources) == 1) or self._is_weighing(operation):
+                break
+            operation = self.operations[sources[0]]
+        return self._is_weighing(operation)
+
+    @staticmethod
+    def _is_weighing(operation: Operation) -> bool:
         name = operation.activation.name if operation.activation else operation.function
         return name in _WEIGHING
 

@@ -175,7 +175,7 @@ def residual_branches(network: Network) -> tuple[Branch, ...]:
     """
     walker = _Walker(network)
     for addition in network.operations:
-        if addition.kind == "add" and len(addition.inputs) == 2:
+        if addition.kind == "add" and len(addition.inputs) == 2 and addition.part_of is None:
             found = walker.branch(addition)
             if found is not None:
                 walker.found[addition.index] = found

@@ -132,10 +132,22 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationRef:
-    """An activation by name, with its parameter (a leaky slope, say) where it has one."""
+    """An activation by name, with its parameter (a leaky slope, say) where it has one.
+
+    Args:
+        name: of a table, or ``custom:`` and what a model computes (``custom:Snake``).
+        parameter: where it has one.
+        digest: of the values of a custom one, so that two of the same name stay apart.
+    """
 
     name: str
     parameter: float | None = None
+    digest: str | None = None
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether it was read from a model and is in no table."""
+        return self.name.startswith("custom:")
 
     def __str__(self) -> str:
         return self.name if self.parameter is None else f"{self.name}({self.parameter:g})"
@@ -177,6 +189,9 @@ class Operation:
         in_place: whether it overwrote its input.
         rate: for kind dropout, the share of values that it drops; 0 where it does nothing.
         opaque: whether more happens inside than was looked at.
+        operands: of an activation that is written out in several operations, what this last one of
+            them read; its ``inputs`` are those of the activation.
+        part_of: the activation that this operation is a step towards: nothing else reads it.
     """
 
     index: int
@@ -191,6 +206,8 @@ class Operation:
     in_place: bool = False
     rate: float | None = None
     opaque: bool = False
+    operands: tuple[int, ...] = ()
+    part_of: int | None = None
 
     @property
     def units(self) -> int:
@@ -229,9 +246,11 @@ class Network:
         return tied | {parameter.name: parameter for parameter in self.parameters}
 
     def consumers(self) -> tuple[tuple[int, ...], ...]:
-        """For each operation, the operations that used its result."""
+        """For each operation, the operations that used its result; parts of others do not count."""
         uses: list[list[int]] = [[] for _ in self.operations]
         for operation in self.operations:
+            if operation.part_of is not None:
+                continue
             for source in dict.fromkeys(operation.inputs):
                 uses[source].append(operation.index)
         return tuple(tuple(u) for u in uses)

@@ -64,6 +64,24 @@ def _squash(name: str) -> str:
     return name.strip().lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
+_SEEN: dict[ActivationRef, Activation] = {}
+"""Functions that adapters read from models of this process."""
+
+
+def remember(reference: ActivationRef, act: Activation) -> None:
+    """Let a reference stand for a function that was read from a model."""
+    _SEEN.setdefault(reference, act)
+
+
+def is_known(reference: ActivationRef) -> bool:
+    """Whether theory can compute with a reference: a saved record may name what it never saw.
+
+    >>> is_known(ActivationRef(name="gelu")), is_known(ActivationRef(name="custom:Snake"))
+    (True, False)
+    """
+    return reference in _SEEN or not reference.is_custom
+
+
 _NAMES = {_squash(name): name for name in FAMILIES} | _ALIASES
 
 
@@ -108,6 +126,13 @@ def activation(
             raise BadInputError(
                 f"activation {which}: the reference already has a parameter, got {parameter:g} too;"
                 " give one of them"
+            )
+        if which in _SEEN and parameter is None and derivative is None:
+            return _SEEN[which]
+        if which.is_custom:
+            raise BadInputError(
+                f"activation {which}: read from a model of another process; check or plan that"
+                " model again, or give the function itself"
             )
         return activation(
             which.name, which.parameter if parameter is None else parameter, derivative

@@ -8,6 +8,7 @@ from functools import cached_property
 from statistics import median
 
 from firstlight.records.network import ActivationRef, Operation
+from firstlight.theory.activations import is_known
 from firstlight.theory.gains import moments
 from firstlight.verdicts import limits
 
@@ -80,8 +81,11 @@ class Sigmas:
 
     @cached_property
     def scale(self) -> Scale | None:
-        """The typical scale behind activations, None if there are none. Zero weights count."""
-        rows = [(value, feed) for _, value, feed in self._all if feed is not None]
+        """The typical scale behind activations, None if there are none. Zero weights count.
+
+        A saved checkup may name activations of its model that this process has not seen.
+        """
+        rows = [(value, feed) for _, value, feed in self._all if feed and is_known(feed)]
         if not rows:
             return None
         feeds = [feed for _, feed in rows]
@@ -98,7 +102,7 @@ class Sigmas:
 
 def _keeping(feed: ActivationRef | None) -> float:
     """The σ_w² that keeps the second moment or ‖δ‖² behind an activation, at least 1."""
-    if feed is None:
+    if feed is None or not is_known(feed):
         return 1.0
     seen = moments(feed)
     return 1 / min(1.0, seen.second_moment, seen.derivative_second_moment)

@@ -42,7 +42,9 @@ def _mismatch(view: View, loss: Operation) -> tuple[str, str] | None:
     if loss.function == "cross_entropy" and function in ("softmax", "sigmoid"):
         cause = f"cross_entropy applies log_softmax itself; {function} before it flattens the loss"
         return cause, _without(source)
-    if loss.function == "cross_entropy" and source is not None and source.kind == "activation":
+    ref = source.activation if source is not None else None
+    if loss.function == "cross_entropy" and ref is not None and not ref.is_custom:
+        # Of a custom one the range is not known: a soft cap on the logits is meant.
         return f"logits behind {function} cannot take every value", _without(source)
     if loss.function == "nll_loss" and function == "softmax":
         cause = "nll_loss wants log-shares, softmax gives shares"

@@ -13,7 +13,8 @@ from firstlight.verdicts.view import View, asleep, named
 
 def _unit_reading(view: View, operation: Operation) -> Reading | None:
     """Where a layer's units have more twins: at itself, or (±z before an odd one) after φ."""
-    places = (operation, view.graph.activation_after(operation))
+    after = view.graph.activation_after(operation)
+    places = (operation, after, *(view.graph.parts(after) if after is not None else ()))
     readings = [reading for place in places if (reading := view.reading(place)) is not None]
     return max(readings, key=lambda reading: reading.twin_units or 0, default=None)
 

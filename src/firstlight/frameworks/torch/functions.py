@@ -6,6 +6,7 @@ underscores of in-place and operator forms taken off.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -230,6 +231,16 @@ def _hardtanh(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> ActivationR
     return None if name is None else ActivationRef(name=name)
 
 
+def _slope(weight: Any) -> float | None:
+    """A PReLU's present slope; of many, the one that lets the same second moment through."""
+    values = getattr(weight, "detach", lambda: None)()
+    if values is None or values.is_meta or not values.numel():
+        return None
+    first = float(values.flatten()[0])
+    square = float((values.float() ** 2).mean())
+    return first if math.isclose(square, first * first, rel_tol=1e-6) else math.sqrt(square)
+
+
 def activation_of(
     name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
 ) -> ActivationRef | None:
@@ -250,6 +261,11 @@ def activation_of(
         parameter = keywords.get("negative_slope", args[1] if len(args) > 1 else _LEAKY_DEFAULT)
     elif known in ("elu", "celu"):
         parameter = keywords.get("alpha", args[1] if len(args) > 1 else 1.0)
+    elif known == "prelu":
+        parameter = _slope(keywords.get("weight", args[1] if len(args) > 1 else None))
+    elif known == "softshrink":
+        width = keywords.get("lambd", args[1] if len(args) > 1 else 0.5)
+        parameter = None if width == 0.5 else width
     elif known == "softplus":
         beta = keywords.get("beta", args[1] if len(args) > 1 else 1)
         parameter = None if beta == 1 else beta

@@ -18,6 +18,7 @@ from firstlight.frameworks.torch.layouts import describe_parameters, named_tenso
 from firstlight.frameworks.torch.probes import MEASURED, Probe
 from firstlight.frameworks.torch.reachability import waking
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
+from firstlight.frameworks.torch.unseen import with_activations
 from firstlight.frameworks.torch.weights import parameter_readings
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Network, Operation, Parameter, Task
@@ -296,14 +297,15 @@ def _backward(
         woken = waking(model, trainable, gradients, asleep, run_again)
     outputs = ends.outputs
     head = logits if logits is not None else (outputs[0] if outputs else None)
-    result_makers = [tracer.maker(t) for t in ([head] if head is not None else outputs)]
+    makers = (tracer.maker(t) for t in ([head] if head is not None else outputs))
+    made_by = tuple(maker for maker in makers if maker is not None)
     return Observation(
         network=Network(
             name=type(model).__name__,
             framework="torch",
-            operations=tuple(tracer.operations),
+            operations=with_activations(tracer.operations, tracer.written, made_by),
             parameters=tuple(described),
-            outputs=tuple(m for m in result_makers if m is not None),
+            outputs=made_by,
             not_looked_into=(
                 *(op.name for op in tracer.operations if op.opaque),
                 *recorder.unmeasured,

@@ -24,6 +24,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from firstlight.frameworks.torch import composites, functions
 from firstlight.frameworks.torch.undecided import Undecided, undecided
+from firstlight.frameworks.torch.written import Step, Written
 from firstlight.laws.addresses import canonical_name
 from firstlight.records.network import Operation, OperationKind
 
@@ -90,6 +91,7 @@ class _Call:
     makers: list[int | None]
     parameters: tuple[str, ...]
     in_place: bool
+    step: Step | None = None
 
     @property
     def sources(self) -> tuple[int, ...]:
@@ -138,6 +140,7 @@ class Tracer(TorchFunctionMode):
         self._expressions: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         # Integers and masks that depend on the batch: no operations, but what they index is one.
         self._discrete: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self.written = Written()
 
     @contextmanager
     def module_names(self) -> Iterator[None]:
@@ -148,6 +151,7 @@ class Tracer(TorchFunctionMode):
                 self.add_inputs(tensors_in(inputs))
             path = self._paths.get(id(module), self._stack[-1][0])
             self._stack.append((path, id(module) in self._speaking))
+            self.written.enter(module)
 
         def leave(module: nn.Module, inputs: Any, output: Any) -> None:
             self._leaving = True  # what is asked of tensors here is no operation of the model
@@ -157,6 +161,7 @@ class Tracer(TorchFunctionMode):
                     break
             self._leaving = False
             self._stack.pop()
+            self.written.leave()
 
         before = module_hooks.register_module_forward_pre_hook(enter)
         after = module_hooks.register_module_forward_hook(leave, always_call=True)
@@ -169,7 +174,7 @@ class Tracer(TorchFunctionMode):
     def add_inputs(self, tensors: Iterable[Tensor]) -> None:
         """Make floating tensors operations of kind ``input``, and remember integer ones."""
         for tensor in tensors:
-            if id(tensor) in self._parameters or self._depends_on_data(tensor):
+            if id(tensor) in self._parameters or self.depends_on_data(tensor):
                 continue
             if _is_tracked(tensor):
                 self._record(_Call(None, "input", (), {}, [], [], (), False), "input", tensor)
@@ -181,7 +186,7 @@ class Tracer(TorchFunctionMode):
 
         Constants are not: they need no gradient.
         """
-        known = self._depends_on_data(tensor) or self._used(tensor) or id(tensor) in self._buffers
+        known = self.depends_on_data(tensor) or self._used(tensor) or id(tensor) in self._buffers
         closed = tensor.requires_grad or isinstance(module, torch.jit.ScriptModule)
         return _is_tracked(tensor) and closed and not known
 
@@ -205,8 +210,13 @@ class Tracer(TorchFunctionMode):
         found = self._makers.get(tensor)
         return None if found is None else int(found)
 
-    def _depends_on_data(self, tensor: Tensor) -> bool:
+    def depends_on_data(self, tensor: Tensor) -> bool:
+        """Whether a tensor, of whatever type, was made from the batch."""
         return tensor in self._makers or tensor in self._discrete
+
+    def parameter(self, tensor: Tensor) -> str | None:
+        """The canonical name of a tensor that is a parameter."""
+        return self._parameters.get(id(tensor))
 
     def _used(self, operand: Tensor) -> tuple[str, ...]:
         """The parameters that an operand is, or was computed from."""
@@ -236,11 +246,12 @@ class Tracer(TorchFunctionMode):
             parameters=tuple(dict.fromkeys(name for t in operands for name in self._used(t))),
             in_place=functions.is_in_place(func),
         )
-        from_data = any(self._depends_on_data(t) for t in operands)
-        if from_data and not self._opened:
-            found = self._inside(call)
+        from_data = any(self.depends_on_data(t) for t in operands)
+        if from_data:
+            found = None if self._opened else self._inside(call)
             if found is not None:
                 return found
+            call = replace(call, step=self.written.step(call, self))
         versions = {id(t): _version(t) for t in operands}
         result = func(*args, **keywords)
         if isinstance(result, Tensor):
@@ -256,7 +267,7 @@ class Tracer(TorchFunctionMode):
     def _came_from_nowhere(self, tensor: Tensor) -> bool:
         """Whether a differentiable result was made by code that no function mode sees."""
         made = _is_tracked(tensor) and tensor.grad_fn is not None
-        known = self._depends_on_data(tensor) or self._used(tensor) or id(tensor) in self._buffers
+        known = self.depends_on_data(tensor) or self._used(tensor) or id(tensor) in self._buffers
         return made and not known
 
     def _inside(self, call: _Call) -> Any:
@@ -321,6 +332,7 @@ class Tracer(TorchFunctionMode):
         if not _is_tracked(result):
             if from_data:
                 self._discrete[result] = True
+                self.written.made_mask(call.step, result)
             return result
         if not call.in_place and self.maker(result) is not None:
             return result  # handed through: ``contiguous`` of what already is
@@ -364,6 +376,7 @@ class Tracer(TorchFunctionMode):
         self.operations.append(operation)
         result = self._observer(operation, result, call.data)
         self._makers[result] = operation.index
+        self.written.made(call.step, operation.index, result)
         return result
 
     def _name(self, call: _Call) -> str:
