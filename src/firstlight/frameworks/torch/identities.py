@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from firstlight.frameworks.torch.replay import Program, derivative_of, function_of
-from firstlight.frameworks.torch.written import Scalar, Step
+from firstlight.frameworks.torch.steps import Scalar, Step
 from firstlight.records.network import ActivationRef
 from firstlight.theory.activations import activation
 from firstlight.theory.formulas import Array
@@ -22,10 +22,28 @@ _GRID = np.linspace(-REACH, REACH, 521)  # with 0, ±1 and ±13 on it
 _SAME = 1e-12
 """Largest difference, relative to the largest value, between two spellings of one function."""
 
-_TABLE = (
-    "relu gelu gelu_tanh silu relu_squared tanh sigmoid quick_gelu hardswish hardsigmoid relu6"
-    " hardtanh softsign softplus mish elu selu erf logsigmoid tanhshrink"
-).split()
+_TABLE = [
+    "relu",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "relu_squared",
+    "tanh",
+    "sigmoid",
+    "quick_gelu",
+    "hardswish",
+    "hardsigmoid",
+    "relu6",
+    "hardtanh",
+    "softsign",
+    "softplus",
+    "mish",
+    "elu",
+    "selu",
+    "erf",
+    "logsigmoid",
+    "tanhshrink",
+]
 
 _OPERATOR = {
     f"{way}{name}": {"truediv": "div", "multiply": "mul", "subtract": "sub"}.get(name, name)

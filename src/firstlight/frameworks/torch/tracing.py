@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from inspect import getattr_static
 from typing import Any
 
@@ -23,8 +23,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from firstlight.frameworks.torch import composites, functions
+from firstlight.frameworks.torch.calls import Call
 from firstlight.frameworks.torch.undecided import Undecided, undecided
-from firstlight.frameworks.torch.written import Step, Written
+from firstlight.frameworks.torch.written import Written
 from firstlight.laws.addresses import canonical_name
 from firstlight.records.network import Operation, OperationKind
 
@@ -77,33 +78,6 @@ def _place_of_weight(parameters: Iterable[str]) -> str | None:
             stem = local.replace("weight_", "").replace("_weight", "")
             return f"{path}.{stem}".lstrip(".")
     return None
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One call of a torch function, and what its operands are."""
-
-    func: Any
-    name: str
-    args: tuple[Any, ...]
-    keywords: dict[str, Any]
-    operands: list[Tensor]
-    makers: list[int | None]
-    parameters: tuple[str, ...]
-    in_place: bool
-    step: Step | None = None
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        """The operations that made the operands."""
-        return tuple(dict.fromkeys(maker for maker in self.makers if maker is not None))
-
-    @property
-    def data(self) -> tuple[Tensor, ...]:
-        """The operands that operations made."""
-        return tuple(
-            t for t, maker in zip(self.operands, self.makers, strict=True) if maker is not None
-        )
 
 
 class Tracer(TorchFunctionMode):
@@ -177,7 +151,7 @@ class Tracer(TorchFunctionMode):
             if id(tensor) in self._parameters or self.depends_on_data(tensor):
                 continue
             if _is_tracked(tensor):
-                self._record(_Call(None, "input", (), {}, [], [], (), False), "input", tensor)
+                self._record(Call(None, "input", (), {}, [], [], (), False), "input", tensor)
             else:
                 self._discrete[tensor] = True
 
@@ -193,7 +167,7 @@ class Tracer(TorchFunctionMode):
     def _record_closed(self, module: nn.Module, inputs: Any, result: Tensor) -> None:
         operands = list(tensors_in(inputs))
         names = (self._parameters.get(id(parameter)) for parameter in module.parameters())
-        call = _Call(
+        call = Call(
             func=None,
             name="forward",
             args=(),
@@ -236,7 +210,7 @@ class Tracer(TorchFunctionMode):
         if not self._leaving and getattr(func, "__name__", "") != "__get__":
             for tensor in filter(self._came_from_nowhere, operands):
                 self.note("unseen", "composite", tensor, ())
-        call = _Call(
+        call = Call(
             func=func,
             name=functions.plain_name(func),
             args=args,
@@ -270,7 +244,7 @@ class Tracer(TorchFunctionMode):
         known = self.depends_on_data(tensor) or self._used(tensor) or id(tensor) in self._buffers
         return made and not known
 
-    def _inside(self, call: _Call) -> Any:
+    def _inside(self, call: Call) -> Any:
         """The result of a composite whose inside was recorded; None for all other calls."""
         self._opened = True
         try:
@@ -297,7 +271,7 @@ class Tracer(TorchFunctionMode):
     ) -> Tensor:
         """Record an operation that no function mode saw."""
         tensors = list(operands)
-        call = _Call(
+        call = Call(
             func=None,
             name=function,
             args=(),
@@ -309,7 +283,7 @@ class Tracer(TorchFunctionMode):
         )
         return self._record(call, kind, result)
 
-    def _seen_many(self, call: _Call, results: Any, from_data: bool) -> Any:
+    def _seen_many(self, call: Call, results: Any, from_data: bool) -> Any:
         """One call, one operation: the first floating result stands for the others."""
         items = list(results)
         first = next((i for i, item in enumerate(items) if _is_tracked(item)), None)
@@ -326,7 +300,7 @@ class Tracer(TorchFunctionMode):
                 self._seen(call, item, from_data)
         return type(results)(items)
 
-    def _seen(self, call: _Call, result: Tensor, from_data: bool) -> Tensor:
+    def _seen(self, call: Call, result: Tensor, from_data: bool) -> Tensor:
         if id(result) in self._parameters or id(result) in self._buffers:
             return result
         if not _is_tracked(result):
@@ -346,7 +320,7 @@ class Tracer(TorchFunctionMode):
             self.undecided = undecided(call.func, call.args, call.keywords, result)
         return self._record(call, kind, result)
 
-    def _kind(self, call: _Call) -> OperationKind:
+    def _kind(self, call: Call) -> OperationKind:
         if call.name in functions.WEIGHTED:
             return "weighted" if call.parameters else "other"
         if functions.activation_of(call.name, call.args, call.keywords) is not None:
@@ -358,7 +332,7 @@ class Tracer(TorchFunctionMode):
             return "other"  # a constant or a parameter is added: no branches meet
         return kind
 
-    def _record(self, call: _Call, kind: OperationKind, result: Tensor) -> Tensor:
+    def _record(self, call: Call, kind: OperationKind, result: Tensor) -> Tensor:
         operation = Operation(
             index=len(self.operations),
             name=self._name(call),
@@ -379,7 +353,7 @@ class Tracer(TorchFunctionMode):
         self.written.made(call.step, operation.index, result)
         return result
 
-    def _name(self, call: _Call) -> str:
+    def _name(self, call: Call) -> str:
         path, speaks = self._stack[-1]
         alone = path and (speaks or call.name in ("multi_head_attention_forward", "forward"))
         base = path if alone and not self._opened else f"{path}.{call.name}".lstrip(".")
@@ -389,7 +363,7 @@ class Tracer(TorchFunctionMode):
         count = self._names[base]
         return base if count == 1 else f"{base}#{count}"
 
-    def _unit_axis(self, call: _Call, kind: OperationKind, result: Tensor) -> int | None:
+    def _unit_axis(self, call: Call, kind: OperationKind, result: Tensor) -> int | None:
         rank = result.dim()
         if rank == 0:
             return None

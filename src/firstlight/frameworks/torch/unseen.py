@@ -17,7 +17,22 @@ from firstlight.frameworks.torch.replay import agrees
 from firstlight.frameworks.torch.written import Written
 from firstlight.records.network import ActivationRef, Operation
 
-_REDUCTIONS = frozenset("mean sum var std norm vector_norm amax amin max min prod logsumexp".split())
+_REDUCTIONS = frozenset(
+    [
+        "mean",
+        "sum",
+        "var",
+        "std",
+        "norm",
+        "vector_norm",
+        "amax",
+        "amin",
+        "max",
+        "min",
+        "prod",
+        "logsumexp",
+    ]
+)
 _NO_ROOTS = frozenset({"input", "softmax", "loss", "activation"})
 """Kinds whose results are no pre-activations: φ would not act on what theory assumes."""
 
@@ -51,7 +66,7 @@ def with_activations(
     uses = _uses(operations, written)
     found: dict[int, tuple[_Run, ActivationRef]] = {}
     taken: set[int] = set()
-    for last in reversed(sorted(written.steps)):
+    for last in sorted(written.steps, reverse=True):
         if last in taken:
             continue
         run = _run(last, written, uses, frozenset(outputs))
@@ -112,9 +127,7 @@ def _run(
     return best
 
 
-def _is_no_activation(
-    run: _Run, operations: Sequence[Operation], uses: Sequence[set[int]]
-) -> bool:
+def _is_no_activation(run: _Run, operations: Sequence[Operation], uses: Sequence[set[int]]) -> bool:
     """Whether it is known by name already, or belongs to a statistic (a norm written out)."""
     last, root = operations[run.members[-1]], operations[run.root]
     if len(run.members) == 1 and last.activation is not None:

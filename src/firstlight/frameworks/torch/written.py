@@ -7,8 +7,6 @@ elements of what went in and what came out, by which a replay can be proved righ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
@@ -16,95 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-_MASKS = frozenset(
-    "gt lt ge le ne eq greater less greater_equal less_equal not_equal logical_and logical_or"
-    " logical_not logical_xor and or xor invert bitwise_and bitwise_or bitwise_not".split()
-)
-
-CASTS = frozenset("float double half bfloat16 to type type_as".split())
-"""Of masks alone: a cast of a signal is a step of its own, and ends an elementwise run."""
-
-_OPERATORS = ("add", "sub", "mul", "div", "truediv", "pow")
-
-ELEMENTWISE = (
-    _MASKS
-    | CASTS
-    | {f"{way}{name}" for name in _OPERATORS for way in ("", "r", "i")}
-    | frozenset(
-        # arithmetic and powers
-        "subtract multiply divide true_divide float_power square sqrt rsqrt reciprocal neg negative"
-        " positive abs absolute sign sgn exp exp2 expm1 log log1p log2 log10 sinc lerp addcmul"
-        " addcdiv clamp clamp_min clamp_max clip maximum minimum max min fmax fmin where"
-        " masked_fill fmod remainder frac hypot"
-        # trigonometry and special functions
-        " sin cos tan asin acos atan arcsin arccos arctan sinh cosh tanh asinh acosh atanh arcsinh"
-        " atan2 erf erfc erfinv expit logit ndtr log_ndtr xlogy i0 i0e i1 i1e"
-        # activations; the random ones are not among them
-        " relu relu6 leaky_relu prelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh"
-        " softplus softsign sigmoid logsigmoid log_sigmoid tanhshrink softshrink hardshrink"
-        " threshold".split()
-    )
-)
-"""Functions whose result at a place depends on their operands at that place alone."""
+from firstlight.frameworks.torch.calls import Call
+from firstlight.frameworks.torch.steps import CASTS, ELEMENTWISE, MASKS, At, Scalar, Step
 
 _SAMPLE = 64
 """Elements kept of a tensor: enough to tell a wrong replay, few enough to cost nothing."""
-
-
-@dataclass(frozen=True)
-class At:
-    """An operand that an operation made."""
-
-    index: int
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """A tensor of one element by its present value, with its name if it is a parameter."""
-
-    value: float
-    parameter: str | None = None
-
-
-@dataclass(frozen=True)
-class Step:
-    """One elementwise call that can be run again.
-
-    Args:
-        func: the torch function.
-        name: its plain name.
-        args: positional operands: `At`, `Scalar`, `Step` (a mask) or plain values.
-        keywords: the others, by name.
-        in_place: whether it overwrites its first operand.
-        sources: the operations whose results it needs, masks included.
-    """
-
-    func: Any
-    name: str
-    args: tuple[Any, ...]
-    keywords: tuple[tuple[str, Any], ...]
-    in_place: bool
-    sources: frozenset[int]
-
-    @property
-    def operands(self) -> tuple[Any, ...]:
-        """Positional and named ones."""
-        return (*self.args, *(value for _, value in self.keywords))
-
-    def moved(self, places: Mapping[int, int]) -> Step:
-        """The same step with its operands' operations numbered anew."""
-
-        def move(operand: Any) -> Any:
-            if isinstance(operand, At):
-                return At(places[operand.index])
-            return operand.moved(places) if isinstance(operand, Step) else operand
-
-        return replace(
-            self,
-            args=tuple(move(operand) for operand in self.args),
-            keywords=tuple((name, move(operand)) for name, operand in self.keywords),
-            sources=frozenset(places[source] for source in self.sources),
-        )
 
 
 @lru_cache(maxsize=1024)
@@ -130,27 +44,17 @@ def sample(tensor: Tensor) -> Tensor:
     return tensor.detach()[_corner(tuple(tensor.shape))].clone()
 
 
-class Called(Protocol):
-    """One call of a torch function."""
-
-    @property
-    def func(self) -> Any: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def args(self) -> tuple[Any, ...]: ...
-    @property
-    def keywords(self) -> Mapping[str, Any]: ...
-    @property
-    def in_place(self) -> bool: ...
-
-
 class Origins(Protocol):
     """Who knows where tensors came from."""
 
-    def maker(self, tensor: Tensor) -> int | None: ...
-    def depends_on_data(self, tensor: Tensor) -> bool: ...
-    def parameter(self, tensor: Tensor) -> str | None: ...
+    def maker(self, tensor: Tensor) -> int | None:
+        """The operation that made a tensor, if one did."""
+
+    def depends_on_data(self, tensor: Tensor) -> bool:
+        """Whether it was made from the batch."""
+
+    def parameter(self, tensor: Tensor) -> str | None:
+        """Its name, if it is a parameter."""
 
 
 class Written:
@@ -186,7 +90,7 @@ class Written:
                 found[call].add(index)
         return {call: frozenset(members) for call, members in found.items()}
 
-    def step(self, call: Called, origins: Origins) -> Step | None:
+    def step(self, call: Call, origins: Origins) -> Step | None:
         """A call that is about to run, if it is elementwise in what operations made."""
         name, args, keywords = call.name, call.args, call.keywords
         if name not in ELEMENTWISE or not self._calls or "out" in keywords:
@@ -238,7 +142,7 @@ class Written:
 
     def made_mask(self, step: Step | None, result: Tensor) -> None:
         """A call gave integers or truth values."""
-        if step is not None and step.name in _MASKS:
+        if step is not None and step.name in MASKS:
             self._masks[result] = step
         else:
             self._masks.pop(result, None)
