@@ -327,17 +327,19 @@ def test_records_of_another_process_are_read_and_judged(tmp_path):
         model[2].weight.mul_(1e-3)
     fl.check(model, batch()).save(tmp_path / "checkup.json")
     fl.plan(model, batch()).save(tmp_path / "plan.json")
-    code = f"""
+    code = """
 import sys, firstlight as fl
 from firstlight.verdicts.findings import judge
-checkup, plan = fl.load({str(tmp_path / "checkup.json")!r}), fl.load({str(tmp_path / "plan.json")!r})
+folder = sys.argv[1]
+checkup, plan = fl.load(folder + "/checkup.json"), fl.load(folder + "/plan.json")
 print(checkup), print(plan)
-checkup.save({str(tmp_path / "checkup.html")!r})
+checkup.save(folder + "/checkup.html")
 assert judge(checkup.observation)
 assert any(str(op.activation) == "custom:Snake" for op in checkup.network.operations)
 assert "torch" not in sys.modules
 """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "custom:Snake" in ran.stdout
 

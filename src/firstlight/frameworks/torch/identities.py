@@ -19,8 +19,11 @@ from firstlight.theory.quadrature import REACH
 from firstlight.theory.seen import admit
 
 _GRID = np.linspace(-REACH, REACH, 521)  # with 0, ±1 and ±13 on it
-_SAME = 1e-12
-"""Largest difference, relative to the largest value, between two spellings of one function."""
+_SAME = 1e-7
+"""Largest difference, relative to the largest value, between two spellings of one function: some
+write √(2/π) with eight digits."""
+_STRAIGHT = 1e-12
+"""The same between φ and a straight line: float64 rounding."""
 
 _TABLE = [
     "relu",
@@ -74,7 +77,7 @@ def reference(program: Program, module: str | None) -> ActivationRef | None:
         return None
     derivative = derivative_of(program)
     for ref in _candidates(values, float(derivative(np.zeros(1))[0])):
-        if _same(values, activation(ref).function(_GRID)):
+        if _same(values, activation(ref).function(_GRID), _SAME):
             return ref
     learned = {o for step in program for o in _scalars(step) if o.parameter is not None}
     ref = ActivationRef(
@@ -85,15 +88,15 @@ def reference(program: Program, module: str | None) -> ActivationRef | None:
     return ref if admit(ref, function_of(program), derivative) else None
 
 
-def _same(first: Array, second: Array) -> bool:
-    return bool(np.max(np.abs(first - second)) <= _SAME * np.max(np.abs(first)))
+def _same(first: Array, second: Array, tolerance: float) -> bool:
+    return bool(np.max(np.abs(first - second)) <= tolerance * np.max(np.abs(first)))
 
 
 def _is_straight(values: Array) -> bool:
     """Whether φ(x) = a·x + b: no activation."""
     slope = (values[-1] - values[0]) / (_GRID[-1] - _GRID[0])
     middle = values[len(values) // 2]
-    return not values.any() or _same(values, middle + slope * _GRID)
+    return not values.any() or _same(values, middle + slope * _GRID, _STRAIGHT)
 
 
 def _candidates(values: Array, slope_at_zero: float) -> Iterator[ActivationRef]:

@@ -33,6 +33,9 @@ _REDUCTIONS = frozenset(
         "logsumexp",
     ]
 )
+_MEASURES = frozenset({"pow", "square", "abs", "absolute"})
+"""Their means are variances and errors."""
+
 _NO_ROOTS = frozenset({"input", "softmax", "loss", "activation"})
 """Kinds whose results are no pre-activations: φ would not act on what theory assumes."""
 
@@ -135,8 +138,10 @@ def _is_no_activation(run: _Run, operations: Sequence[Operation], uses: Sequence
     if root.kind in _NO_ROOTS - {"activation"} or root.function in _REDUCTIONS:
         return True
     users = uses[last.index]
-    reduced = bool(users) and all(operations[user].function in _REDUCTIONS for user in users)
-    return reduced and not uses[root.index] <= set(run.members)
+    if not users or any(operations[user].function not in _REDUCTIONS for user in users):
+        return False
+    measures = len(run.members) == 1 and last.function in _MEASURES
+    return measures or not uses[root.index] <= set(run.members)
 
 
 def _reference(run: _Run, written: Written) -> ActivationRef | None:
