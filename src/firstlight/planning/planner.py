@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from firstlight.errors import NoRuleError
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.planning.context import Context
-from firstlight.planning.rules import RULES, norms_and_biases
-from firstlight.planning.rules import keep as keep_rule
+from firstlight.planning.rules import RULES
+from firstlight.planning.rules.fixed import keep as keep_rule
+from firstlight.planning.rules.fixed import norms_and_biases
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Parameter
 from firstlight.records.plan import Plan, PlanEntry

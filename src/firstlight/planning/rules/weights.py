@@ -1,0 +1,119 @@
+"""Rules 3, 5 and 6: weights scaled to their target by what really arrives at them."""
+
+from __future__ import annotations
+
+import math
+
+from firstlight.planning.context import Context
+from firstlight.planning.rules.entries import HE, LECUN, drawn
+from firstlight.records.law import Law, Normal, Orthogonal
+from firstlight.records.network import ActivationRef, Operation, Parameter
+from firstlight.records.plan import PlanEntry, Rejected
+from firstlight.theory.gains import backward_gain, forward_gain
+
+
+def _name_of_gain(reference: ActivationRef | None) -> tuple[str, str]:
+    """The household name of the gain for an activation, and its source."""
+    if reference is None:
+        return "LeCun", LECUN
+    if reference.name in ("relu", "leaky_relu", "prelu", "relu6"):
+        return "He", HE
+    if reference.name == "selu":
+        return "LeCun", "Klambauer et al. 2017"
+    return f"gain of {reference}", "1/√E φ², by quadrature"
+
+
+def _fed_by(operation: Operation, context: Context, square: float) -> str:
+    """In words, what arrives at a weight."""
+    feed = context.graph.feed(operation)
+    through = "" if feed.kept == 1 else f" through dropout ({1 - feed.kept:.0%})"
+    moment = "" if abs(square - 1) < 1e-6 else f" (second moment {square:.3g})"
+    if feed.activation is not None:
+        return f"fed by {feed.activation}{through}{moment}"
+    if feed.normed or context.is_norm(feed.origin):
+        return f"fed by a norm{through}{moment}"
+    if feed.origin is not None and feed.origin.kind == "input":
+        return f"reads the input{moment}"
+    if feed.origin is not None and feed.origin.kind == "add":
+        return f"reads a sum{through}{moment}"
+    return f"fed by a signal of second moment {square:.3g}{through}"
+
+
+def _rejected_backward(feed: ActivationRef | None) -> tuple[Rejected, ...]:
+    if feed is None:
+        return ()
+    forward, back = forward_gain(feed), backward_gain(feed)
+    if abs(forward / back - 1) < 1e-6:
+        return ()
+    growth = (back / forward) ** 2
+    why = f"gain {back:.4g} instead of {forward:.4g}: forward length × {growth:.3g} a layer"
+    return (Rejected(technique="backward gain", why=why),)
+
+
+def scaled(parameter: Parameter, context: Context) -> PlanEntry | None:
+    """5. Variance σ² = target / (fan_in · E x²), with x what arrives, its mean included."""
+    if parameter.kind != "weight" or parameter.fans is None:
+        return None
+    operation = context.user(parameter)
+    fan = parameter.fans.forward
+    if operation is None or operation.kind != "weighted":
+        reason = "not multiplied with a signal in the pass that was looked at: 1/√fan_in"
+        return drawn(parameter, Normal(std=1 / math.sqrt(fan)), "variance scaling", reason, LECUN)
+    target = context.target(operation)
+    square = context.incoming(operation).square
+    feed = context.graph.feed(operation).activation
+    name, source = _name_of_gain(feed)
+    fed = _fed_by(operation, context, square)
+    std = math.sqrt(target.value / (fan * square)) if square > 0 else 1 / math.sqrt(fan)
+    rejected = _rejected_backward(feed)
+    if target.rule == "head":
+        why = "no gradient passes at step one; slower at depth"
+        rejected = (Rejected(technique="zeros", why=why),)
+        reason = f"{target.words}; {fed}"
+    else:
+        reason = f"{name}: {fed}, {target.words}"
+    law: Law = Normal(std=std)
+    if parameter.parametrization == "spectral_norm":
+        # Divided by its largest singular value: only equal ones come through alike.
+        law, reason = Orthogonal(), f"divided by its largest singular value, so all equal; {fed}"
+        source = "Miyato et al. 2018"
+    return drawn(
+        parameter,
+        law,
+        target.rule,
+        reason,
+        target.source or source,
+        rejected=rejected,
+        target=target.value,
+        calibrate=parameter.parametrization is None,
+    )
+
+
+def magnitude(parameter: Parameter, context: Context) -> PlanEntry | None:
+    """5. The scale g of a weight norm: the length that the direction's rows have by their law."""
+    if parameter.kind != "magnitude":
+        return None
+    direction = context.direction_of(parameter)
+    entry = None if direction is None else scaled(direction, context)
+    if direction is None or entry is None or not isinstance(entry.law, Normal):
+        return None
+    shared = math.prod(direction.layout.shape) / math.prod(parameter.layout.shape)
+    reason = f"weight norm: the length of {shared:g} numbers of std {entry.law.std:.3g}"
+    return drawn(
+        parameter,
+        Normal(mean=entry.law.std * math.sqrt(shared), std=0.0),
+        "weight norm",
+        reason,
+        "Salimans & Kingma 2016",
+        target=entry.target,
+        calibrate=True,
+    )
+
+
+def recurrent(parameter: Parameter, context: Context) -> PlanEntry | None:
+    """6. Recurrent weights: orthogonal for each gate."""
+    del context
+    if parameter.kind != "recurrent":
+        return None
+    reason = "an isometry for each gate keeps the state's length"
+    return drawn(parameter, Orthogonal(), "recurrent", reason, "Saxe et al. 2014")
