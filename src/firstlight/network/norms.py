@@ -37,7 +37,7 @@ def _divides_by_itself(operation: Operation, operations: tuple[Operation, ...]) 
         return False
     for signal, size in sides:
         source = _measured(size, operations)
-        if source is not None and source in _kept(signal, operations):
+        if source is not None and _kept(source, operations) & _kept(signal, operations):
             return True
     return False
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from firstlight.errors import BadInputError
 from firstlight.network.graph import Chain, Graph
 from firstlight.network.norms import norms_by_hand
+from firstlight.network.recurrence import Recurrence, recurrences
 from firstlight.network.residual import Branch
 from firstlight.planning.signals import Signal, propagated
 from firstlight.planning.targets import TIED_LOGITS_STD, Target, target_of
@@ -38,6 +39,9 @@ _ATTENTION = frozenset({"MultiheadAttention", "NonDynamicallyQuantizableLinear"}
 _SCALING = frozenset({"mul", "rmul", "imul", "div", "truediv", "itruediv", "divide", "multiply"})
 _ADDING = frozenset({"add", "radd", "iadd"})
 _PRODUCTS = frozenset({"matmul", "bmm", "einsum", "baddbmm"})
+_WIDEST_GATE_BIAS = 5.0
+"""Beyond this a gate is shut for good: σ(−5) = 0.7 %."""
+_RECTIFIERS = frozenset({"relu", "leaky_relu", "relu6"})
 _LONGEST_END = 12
 """So many operations may stand between a weight and the addition or softmax that it works for."""
 _SAME = 1e-6
@@ -172,6 +176,12 @@ class Context:
         """Whether all values are zero."""
         reading = self.parameter_reading(parameter)
         return self.is_constant(parameter) and reading.value_rms == 0
+
+    def has_pattern(self, parameter: Parameter) -> bool:
+        """Whether a bias holds a few moderate values that somebody chose, zero not alone."""
+        reading = self.parameter_reading(parameter)
+        few = reading.distinct_values is not None
+        return few and 0 < (reading.largest or 0) <= _WIDEST_GATE_BIAS
 
     def stays_zero(self, norm: Operation) -> bool:
         """Whether the model has set a norm's scale to zero, and the plan leaves it there."""
@@ -308,6 +318,35 @@ class Context:
                 return not self.graph.ends_linear(operation)
             if current.kind not in ("shape", "dropout"):
                 return False
+        return False
+
+    @cached_property
+    def _recurrences(self) -> dict[str, Recurrence]:
+        return recurrences(self.graph)
+
+    def recurrence(self, parameter: Parameter) -> Recurrence | None:
+        """The loop in which a weight reads its own result, if it stands in one."""
+        return self._recurrences.get(parameter.name)
+
+    def steps_of_sum(self, operation: Operation) -> int:
+        """How many steps of a loop of rectified units add this result up; 1 outside of such."""
+        for found in self._recurrences.values():
+            rectified = found.activation is not None and found.activation.name in _RECTIFIERS
+            if rectified and found.inputs.intersection(operation.parameters):
+                return found.steps
+        return 1
+
+    def opens_gates(self, operation: Operation) -> bool:
+        """Whether sigmoids follow, past sums and splitting: gates of a highway or of an LSTM."""
+        stack, seen = [operation.index], {operation.index}
+        while stack:
+            for user in self.graph.consumers[stack.pop()]:
+                following = self.graph.operations[user]
+                if following.activation is not None and following.activation.name == "sigmoid":
+                    return user in self.graph.steering
+                if following.kind in ("shape", "add") and user not in seen and len(seen) < 8:
+                    seen.add(user)
+                    stack.append(user)
         return False
 
     # Signals --------------------------------------------------------------------------------------

@@ -139,4 +139,12 @@ def target_of(operation: Operation, context: Context, signals: Sequence[Signal])
             words=f"logits of std {ROUTER_LOGITS_STD:g}: every choice gets work at the start",
             source="Fedus et al. 2022",
         )
+    steps = context.steps_of_sum(operation)
+    if steps > 1:
+        return Target(
+            value=1 / steps,
+            rule="recurrent input",
+            words=f"{steps} steps add up to second moment 1",
+            source="Le et al. 2015",
+        )
     return _UNIT

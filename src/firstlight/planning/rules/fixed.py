@@ -35,6 +35,11 @@ def norms_and_biases(parameter: Parameter, context: Context) -> PlanEntry | None
         reason = "shift zero: the normalized signal goes on unchanged"
         return drawn(parameter, ZEROS, "norm", reason, "Ioffe & Szegedy 2015")
     if parameter.kind == "bias":
+        operation = context.user(parameter)
+        gates = operation is not None and context.opens_gates(operation)
+        if gates and context.has_pattern(parameter):
+            reason = "opens or closes gates by constants of the model's own choice"
+            return kept(parameter, "own constant", reason, "the model")
         reason = "zero: the weights alone carry the signal"
         return drawn(parameter, ZEROS, "bias", reason, "Glorot & Bengio 2010")
     return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from firstlight.planning.context import Context
 from firstlight.planning.rules.entries import HE, LECUN, drawn
-from firstlight.records.law import Law, Normal, Orthogonal
+from firstlight.records.law import Identity, Law, Normal, Orthogonal
 from firstlight.records.network import ActivationRef, Operation, Parameter
 from firstlight.records.plan import PlanEntry, Rejected
 from firstlight.theory.gains import backward_gain, forward_gain
@@ -111,9 +112,21 @@ def magnitude(parameter: Parameter, context: Context) -> PlanEntry | None:
 
 
 def recurrent(parameter: Parameter, context: Context) -> PlanEntry | None:
-    """6. Recurrent weights: orthogonal for each gate."""
-    del context
-    if parameter.kind != "recurrent":
+    """6. Recurrent weights: orthogonal for each gate, the identity between rectified units."""
+    loop = context.recurrence(parameter)
+    if parameter.kind != "recurrent" and loop is None:
         return None
-    reason = "an isometry for each gate keeps the state's length"
-    return drawn(parameter, Orthogonal(), "recurrent", reason, "Saxe et al. 2014")
+    layout = parameter.layout
+    if loop is not None and not layout.stacks and layout.out != layout.in_:
+        if layout.out % layout.in_ or layout.roles != ("out", "in"):
+            return None
+        # The gates of an LSTM or GRU written out, one isometry each.
+        view = (layout.out // layout.in_, layout.in_, layout.in_)
+        layout = replace(layout, view=view, roles=("gate", "out", "in"))
+    law: Law = Orthogonal()
+    reason, source = "an isometry for each gate keeps the state's length", "Saxe et al. 2014"
+    if loop is not None and loop.activation is not None and loop.activation.name == "relu":
+        law, source = Identity(), "Le et al. 2015"
+        reason = f"the identity between rectified units keeps the state over {loop.steps} steps"
+    entry = drawn(parameter, law, "recurrent", reason, source)
+    return replace(entry, layout=layout)
