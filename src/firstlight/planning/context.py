@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from firstlight.errors import BadInputError
 from firstlight.network.graph import Chain, Graph
 from firstlight.network.norms import norms_by_hand
 from firstlight.network.recurrence import Recurrence, recurrences
 from firstlight.network.residual import Branch
 from firstlight.planning.signals import Signal, propagated
 from firstlight.planning.targets import TIED_LOGITS_STD, Target, target_of
+from firstlight.planning.wishes import Wishes, resolved
 from firstlight.records.checkup import Observation, ParameterReading
 from firstlight.records.network import ActivationRef, Network, Operation, Parameter
 from firstlight.theory.gains import moments
@@ -84,35 +83,16 @@ class Context:
 
     Args:
         observation: one pass over the model.
-        keep: patterns of parameters to leave alone.
+        wishes: what the user asked for.
 
     Raises:
-        BadInputError: a pattern of ``keep`` matches no parameter.
+        BadInputError: a pattern matches no parameter.
     """
 
-    def __init__(self, observation: Observation, keep: Sequence[str] = ()) -> None:
+    def __init__(self, observation: Observation, wishes: Wishes | None = None) -> None:
         self.observation = observation
         self.graph = Graph(observation.network)
-        self._kept: set[str] = set()
-        for pattern in [keep] if isinstance(keep, str) else keep:
-            self._kept.update(self._matching(pattern))
-
-    def _matching(self, pattern: str) -> list[str]:
-        """The parameters of which one name (a tied one has several) fits a pattern of ``keep``."""
-        if not isinstance(pattern, str):
-            raise BadInputError(f"keep: expected names or patterns, got {pattern!r}")
-        matched = [
-            parameter.name
-            for parameter in self.network.parameters
-            if any(fnmatch.fnmatchcase(n, pattern) for n in (parameter.name, *parameter.ties))
-        ]
-        if not matched:
-            names = [parameter.name for parameter in self.network.parameters]
-            raise BadInputError(
-                f"keep: pattern '{pattern}' matches none of the {len(names)} parameters;"
-                f" the first are {', '.join(names[:4])}"
-            )
-        return matched
+        self.asked = resolved(wishes or Wishes(), observation.network.parameters)
 
     @property
     def network(self) -> Network:
@@ -121,7 +101,7 @@ class Context:
 
     def is_kept(self, parameter: Parameter) -> bool:
         """Whether the user asked to leave this parameter alone."""
-        return parameter.name in self._kept
+        return parameter.name in self.asked.kept
 
     @cached_property
     def _users(self) -> dict[str, list[Operation]]:

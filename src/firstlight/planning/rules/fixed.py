@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from firstlight.errors import BadInputError
+from firstlight.initializers.technique import Technique
 from firstlight.planning.context import Context
 from firstlight.planning.rules.entries import ONES, ZEROS, drawn, kept
 from firstlight.records.network import Parameter
@@ -15,6 +17,23 @@ def keep(parameter: Parameter, context: Context) -> PlanEntry | None:
     if not parameter.trainable:
         return kept(parameter, "frozen", "frozen: requires no gradient", "the model")
     return None
+
+
+def override(parameter: Parameter, context: Context) -> PlanEntry | None:
+    """1. A technique or law that the user asked for by name or pattern."""
+    asked = context.asked.overrides.get(parameter.name)
+    if asked is None:
+        return None
+    wanted, pattern = asked
+    if not isinstance(wanted, Technique):
+        reason = f"{wanted}, as asked for '{pattern}'"
+        return drawn(parameter, wanted, "override", reason, "overrides= of the call")
+    try:
+        law = wanted.law_for(parameter.layout, parameter.fans)
+    except BadInputError as error:
+        raise BadInputError(f"overrides: '{pattern}' on {parameter.name}: {error}") from error
+    reason = f"{wanted.name}, as asked for '{pattern}': {wanted.formula}"
+    return drawn(parameter, law, "override", reason, wanted.source)
 
 
 def norms_and_biases(parameter: Parameter, context: Context) -> PlanEntry | None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from firstlight.errors import BadInputError
+from firstlight.initializers.technique import Technique
+from firstlight.laws.moments import moments as law_moments
+from firstlight.laws.moments import scaled as scaled_law
 from firstlight.planning.context import Context
 from firstlight.planning.rules.entries import HE, LECUN, drawn
 from firstlight.records.law import Identity, Law, Normal, Orthogonal
@@ -51,6 +55,19 @@ def _rejected_backward(feed: ActivationRef | None) -> tuple[Rejected, ...]:
     return (Rejected(technique="backward gain", why=why),)
 
 
+def _in_form(law: Law, preferred: Technique, parameter: Parameter, reason: str) -> tuple[Law, str]:
+    """The preferred technique's law at the plan's own scale, where it fits the weight."""
+    try:
+        form = preferred.law_for(parameter.layout, parameter.fans)
+    except BadInputError:
+        return law, f"{reason}; {preferred.name} does not fit it"
+    spread, wanted = (law_moments(each, parameter.layout) for each in (form, law))
+    size, square = (math.hypot(m.mean, m.std) for m in (spread, wanted))
+    if not size:
+        return law, f"{reason}; {preferred.name} is all zeros here"
+    return scaled_law(form, square / size), f"{reason}; {preferred.name} in form, as preferred"
+
+
 def scaled(parameter: Parameter, context: Context) -> PlanEntry | None:
     """5. Variance σ² = target / (fan_in · E x²), with x what arrives, its mean included."""
     if parameter.kind != "weight" or parameter.fans is None:
@@ -78,6 +95,9 @@ def scaled(parameter: Parameter, context: Context) -> PlanEntry | None:
         # Divided by its largest singular value: only equal ones come through alike.
         law, reason = Orthogonal(), f"divided by its largest singular value, so all equal; {fed}"
         source = "Miyato et al. 2018"
+    preferred = context.asked.prefer
+    if preferred is not None and target.rule != "head" and parameter.parametrization is None:
+        law, reason = _in_form(law, preferred, parameter, reason)
     return drawn(
         parameter,
         law,
