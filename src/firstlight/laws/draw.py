@@ -99,6 +99,5 @@ def draw(
             law, layout, name=name, seed=seed, namespace=namespace, stack=index
         )
     back = np.argsort(layout.order)
-    return np.ascontiguousarray(
-        logical.reshape(layout.logical).transpose(back).reshape(layout.shape)
-    )
+    stored = np.ascontiguousarray(logical.reshape(layout.logical).transpose(back))
+    return stored.reshape(layout.shape)  # last, since a number would come back as a vector

@@ -340,14 +340,21 @@ class Context:
         operation = self.user(parameter)
         if operation is None or parameter.kind not in ("embedding", "other"):
             return False
-        if parameter.kind == "embedding":
-            seen = self.observation.reading(operation.index)
-            if seen is None or seen.sample_spread is None or seen.second_moment is None:
-                return False
-            alone = self.observation.samples > 1
-            return alone and seen.sample_spread <= 1e-9 * seen.second_moment.value
+        if operation.kind == "embedding":
+            return self._is_same_for_all(operation)
         wide = sum(size > 1 for size in parameter.layout.shape) > 1
         return operation.function in _ADDING and wide
+
+    def _is_same_for_all(self, operation: Operation) -> bool:
+        samples = self.observation.samples
+        if samples < 2 or not operation.shape:
+            return False
+        if operation.shape[0] % samples:
+            return True  # it has no axis of samples
+        seen = self.observation.reading(operation.index)
+        if seen is None or seen.sample_spread is None or seen.second_moment is None:
+            return False
+        return seen.sample_spread <= _SAME**2 * seen.second_moment.value
 
     def is_scale(self, parameter: Parameter) -> bool:
         """Whether a raw parameter multiplies or shifts unit by unit, or steers attention."""

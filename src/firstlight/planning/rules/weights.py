@@ -11,7 +11,7 @@ from firstlight.laws.moments import moments as law_moments
 from firstlight.laws.moments import scaled as scaled_law
 from firstlight.planning.context import Context
 from firstlight.planning.rules.entries import HE, LECUN, drawn
-from firstlight.records.law import Identity, Law, Normal, Orthogonal
+from firstlight.records.law import Constant, Identity, Law, Normal, Orthogonal
 from firstlight.records.network import ActivationRef, Operation, Parameter
 from firstlight.records.plan import PlanEntry, Rejected
 from firstlight.theory.gains import backward_gain, forward_gain
@@ -122,7 +122,7 @@ def magnitude(parameter: Parameter, context: Context) -> PlanEntry | None:
     reason = f"weight norm: the length of {shared:g} numbers of std {entry.law.std:.3g}"
     return drawn(
         parameter,
-        Normal(mean=entry.law.std * math.sqrt(shared), std=0.0),
+        Constant(value=entry.law.std * math.sqrt(shared)),
         "weight norm",
         reason,
         "Salimans & Kingma 2016",
