@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from shared_cases import P_LIMIT
 from torch import nn
 
+import firstlight as fl
 from firstlight.errors import BadInputError, NotDrawableError
 from firstlight.frameworks.torch.layouts import describe_parameters
 from firstlight.initializers import technique
@@ -18,7 +21,7 @@ from firstlight.initializers.mimetic import mimetic_laws
 from firstlight.laws.draw import draw, draw_matrix
 from firstlight.laws.moments import moments, scaled
 from firstlight.records.codec import from_json, to_json
-from firstlight.records.law import Law
+from firstlight.records.law import Constant, Law, Listed, Stacked
 from firstlight.records.network import Layout, plain_layout
 from firstlight.records.patterned import Mimetic
 
@@ -225,3 +228,38 @@ def test_the_law_refuses_what_means_nothing() -> None:
             Mimetic(**arguments)  # type: ignore[arg-type]
     with pytest.raises(NotDrawableError, match="5 heads do not divide"):
         draw(Mimetic(part="key", alpha=1, beta=1, heads=5), SQUARE, name="w", seed=0)
+
+
+def test_a_plan_with_pairs_and_given_biases_reaches_the_model() -> None:
+    model = nn.TransformerEncoderLayer(WIDTH, HEADS, 64, batch_first=True)
+    attention = model.self_attn
+    plan = fl.plan(model, torch.randn(2, 5, WIDTH))
+    packed = ("self_attn.in_proj_weight", plan["self_attn.in_proj_weight"].layout)
+    output = ("self_attn.out_proj.weight", plan["self_attn.out_proj.weight"].layout)
+    laws = mimetic_laws(query=packed, key=packed, value=packed, output=output, heads=HEADS)
+    given = tuple(0.5 - i / WIDTH for i in range(WIDTH))
+    laws["self_attn.out_proj.bias"] = Listed(values=given)
+    laws["self_attn.in_proj_bias"] = Stacked(laws=tuple(Constant(value=v) for v in (0, 0, 0.25)))
+    entries = tuple(
+        replace(entry, action="draw", law=laws[entry.name]) if entry.name in laws else entry
+        for entry in plan
+    )
+    stored = from_json(to_json(replace(plan, entries=entries)))
+    assert stored.entries == entries
+    receipt = stored.apply(model, seed=5)
+    value = attention.in_proj_weight[2 * WIDTH :].detach().double().numpy()
+    assert is_product(attention.out_proj.weight.detach().double().numpy() @ value, 0.4, -0.4)
+    assert np.allclose(attention.out_proj.bias.detach().numpy(), given, rtol=1e-7)
+    assert attention.in_proj_bias.detach().reshape(3, WIDTH).unique(dim=1).tolist() == [
+        [0],
+        [0],
+        [0.25],
+    ]
+    assert receipt["self_attn.in_proj_bias"].achieved.high == 0.25
+
+    short = replace(plan["self_attn.out_proj.bias"], action="draw", law=Listed(values=given[:-1]))
+    entries = tuple(short if entry.name == short.name else entry for entry in plan)
+    before = attention.in_proj_weight.detach().clone()
+    with pytest.raises(BadInputError, match=r"out_proj.bias: .* needs 48 numbers, got 47; nothing"):
+        replace(plan, entries=entries).apply(model, seed=6)
+    assert before.equal(attention.in_proj_weight)
