@@ -99,6 +99,7 @@ ELSEWHERE = {
     **dict.fromkeys(("zeros", "ones", "constant"), "test_constants"),
     **dict.fromkeys(("orthogonal", "delta_orthogonal", "mirrored"), "test_structured"),
     **dict.fromkeys(("identity", "dirac", "sparse", "keras_recurrent"), "test_structured"),
+    **dict.fromkeys(("forget_bias", "chrono"), "test_gates"),
     **dict.fromkeys(("zero_hadamard", "idinit", "idinit_zero", "sinusoidal"), "test_patterned"),
     "mimetic": "test_mimetic",
     "torch_bias": "test_framework_defaults",

@@ -9,6 +9,7 @@ from firstlight.initializers.activation_gain import ACTIVATION_GAIN
 from firstlight.initializers.constants import CONSTANTS
 from firstlight.initializers.fixed_scale import FIXED_SCALE
 from firstlight.initializers.framework_defaults import FRAMEWORK_DEFAULTS
+from firstlight.initializers.gates import GATES
 from firstlight.initializers.mimetic import MIMETIC
 from firstlight.initializers.patterned import PATTERNED
 from firstlight.initializers.structured import STRUCTURED
@@ -23,6 +24,7 @@ _ALL: tuple[Technique, ...] = (
     *STRUCTURED,
     *PATTERNED,
     *MIMETIC,
+    *GATES,
     *FRAMEWORK_DEFAULTS,
 )
 

@@ -186,6 +186,18 @@ class Context:
         graph = self.graph
         return graph.is_head(operation) and not inside and graph.activation_after(operation) is None
 
+    def makes_output(self, operation: Operation) -> bool:
+        """Whether a weight's result, reshaped at most, is what the loss reads."""
+        if not self.is_plain_head(operation):
+            return False
+        ends: set[int] = set()
+        for output in self.network.outputs:
+            current = self.graph.operations[output]
+            while current.kind in ("shape", "dropout") and len(current.inputs) == 1:
+                current = self.graph.operations[current.inputs[0]]
+            ends.add(current.index)
+        return ends == {operation.index}
+
     # Residual streams ---------------------------------------------------------------------------
 
     @cached_property
@@ -355,6 +367,11 @@ class Context:
         if seen is None or seen.sample_spread is None or seen.second_moment is None:
             return False
         return seen.sample_spread <= _SAME**2 * seen.second_moment.value
+
+    def is_alone(self, parameter: Parameter, operation: Operation) -> bool:
+        """Whether no other parameter but biases takes part in an operation."""
+        others = (self.network.parameter(n) for n in operation.parameters if n != parameter.name)
+        return all(other.kind == "bias" for other in others)
 
     def is_scale(self, parameter: Parameter) -> bool:
         """Whether a raw parameter multiplies or shifts unit by unit, or steers attention."""

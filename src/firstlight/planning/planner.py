@@ -9,7 +9,7 @@ from firstlight.errors import NoRuleError
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.planning.context import Context
 from firstlight.planning.rules import RULES
-from firstlight.planning.rules.fixed import keep, norms_and_biases, override
+from firstlight.planning.rules.fixed import biases, keep, norms, override
 from firstlight.planning.wishes import Wishes
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Parameter
@@ -70,7 +70,7 @@ def make_technique_plan(
     context = Context(observation, wishes)
     entries: list[PlanEntry | None] = []
     for parameter in context.network.parameters:
-        fixed = (rule(parameter, context) for rule in (keep, override, norms_and_biases))
+        fixed = (rule(parameter, context) for rule in (keep, override, norms, biases))
         found = next((entry for entry in fixed if entry is not None), None)
         if found is not None:
             entries.append(found)

@@ -178,6 +178,9 @@ class Observation:
         mode: ``train`` or ``eval``.
         raised: the error that stopped the pass, if one did.
         prior_loss: what a model pays that knows only the class shares, or the target's mean.
+        best_constant: the output, by unit of the head, of a model that knows only the class shares
+            or the target's mean (centred log shares, log odds, means); None where the batch does
+            not show that it differs from zero.
         jacobian: singular values from input to output, if they were asked for.
     """
 
@@ -197,6 +200,7 @@ class Observation:
     mode: str = "train"
     raised: str | None = None
     prior_loss: float | None = None
+    best_constant: tuple[float, ...] | None = None
     jacobian: JacobianReading | None = None
 
     def reading(self, operation: int) -> Reading | None:

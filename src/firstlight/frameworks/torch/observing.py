@@ -323,6 +323,7 @@ def _backward(
         loss=loss,
         undecided_loss=uninformed,
         prior_loss=prior,
+        best_constant=None if seen is None else seen.constant,
         task=task,
         classes=classes,
         logits_std=_spread(head),

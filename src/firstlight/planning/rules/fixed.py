@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from firstlight.errors import BadInputError
+from firstlight.initializers.gates import LSTM_GATES
+from firstlight.initializers.registry import technique
 from firstlight.initializers.technique import Technique
 from firstlight.planning.context import Context
 from firstlight.planning.rules.entries import ONES, ZEROS, drawn, kept
+from firstlight.records.law import Listed
 from firstlight.records.network import Parameter
 from firstlight.records.plan import PlanEntry
 
@@ -36,8 +39,8 @@ def override(parameter: Parameter, context: Context) -> PlanEntry | None:
     return drawn(parameter, law, "override", reason, wanted.source)
 
 
-def norms_and_biases(parameter: Parameter, context: Context) -> PlanEntry | None:
-    """2. Norm scales one (zero where the model has zeroed a branch's last), shifts and biases 0."""
+def norms(parameter: Parameter, context: Context) -> PlanEntry | None:
+    """2. Norm scales one (zero where the model has zeroed a branch's last), shifts 0."""
     if parameter.kind == "norm-scale":
         ends_at_zero = any(
             branch.last_norm is not None
@@ -53,15 +56,33 @@ def norms_and_biases(parameter: Parameter, context: Context) -> PlanEntry | None
     if parameter.kind == "norm-shift":
         reason = "shift zero: the normalized signal goes on unchanged"
         return drawn(parameter, ZEROS, "norm", reason, "Ioffe & Szegedy 2015")
-    if parameter.kind == "bias":
-        operation = context.user(parameter)
-        gates = operation is not None and context.opens_gates(operation)
-        if gates and context.has_pattern(parameter):
-            reason = "opens or closes gates by constants of the model's own choice"
-            return kept(parameter, "own constant", reason, "the model")
-        reason = "zero: the weights alone carry the signal"
-        return drawn(parameter, ZEROS, "bias", reason, "Glorot & Bengio 2010")
     return None
+
+
+def biases(parameter: Parameter, context: Context) -> PlanEntry | None:
+    """2. Biases 0, but for what a model must know at once: when to remember, and what is common."""
+    if parameter.kind != "bias":
+        return None
+    operation = context.user(parameter)
+    gates = dict(parameter.layout.stacks).get("gate", 0)
+    if gates == LSTM_GATES and "bias_ih" in parameter.name:
+        law = technique("forget_bias").law_for(parameter.layout)
+        reason = "forget gate 1, the others 0: σ(1) = 0.73 of the memory stays at each step"
+        return drawn(parameter, law, "forget bias", reason, "Jozefowicz et al. 2015")
+    if operation is not None and context.has_pattern(parameter) and context.opens_gates(operation):
+        reason = "opens or closes gates by constants of the model's own choice"
+        return kept(parameter, "own constant", reason, "the model")
+    constant = context.observation.best_constant
+    ends = operation is not None and context.makes_output(operation)
+    if ends and constant is not None and len(constant) == parameter.layout.out:
+        words = "the log of the class shares" if len(constant) > 1 else "the log odds of the target"
+        if context.observation.task == "regression":
+            words = "the mean of the target"
+        reason = f"{words}: what the loss would teach it first"
+        law = Listed(values=constant)
+        return drawn(parameter, law, "head bias", reason, "Karpathy 2019; Lin et al. 2017")
+    reason = "zero: the weights alone carry the signal"
+    return drawn(parameter, ZEROS, "bias", reason, "Glorot & Bengio 2010")
 
 
 def zero_branch(parameter: Parameter, context: Context) -> PlanEntry | None:

@@ -46,6 +46,8 @@ def offsets(parameter: Parameter, context: Context) -> PlanEntry | None:
     operation = context.user(parameter)
     if operation is None:
         return kept(parameter, "own values", "not used in the pass that was looked at", "the model")
+    if operation.kind == "weighted" and context.is_alone(parameter, operation):
+        return None  # a matrix whose axes could not be read
     if context.is_scale(parameter):
         reason = "multiplies or shifts unit by unit, by a formula of the model's own"
         return kept(parameter, "own values", reason, "the model")
