@@ -276,7 +276,9 @@ class Mixed(nn.Module):
         self.head = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(x @ self.a.reshape(16, 2, 8).sum(1) @ self.b.reshape(8, 2, 16).sum(1)[:, :8])
+        return self.head(
+            x @ self.a.reshape(16, 2, 8).sum(1) @ self.b.reshape(8, 2, 16).sum(1)[:, :8]
+        )
 
 
 def test_a_parameter_without_a_rule_is_named() -> None:

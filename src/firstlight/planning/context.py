@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from firstlight.network.attention import SCALING, query_factors
+from firstlight.network.branch_ends import has_own_size
 from firstlight.network.graph import Chain, Graph
 from firstlight.network.norms import norms_by_hand
 from firstlight.network.recurrence import Recurrence, recurrences
@@ -15,7 +17,7 @@ from firstlight.planning.signals import Signal, propagated
 from firstlight.planning.targets import TIED_LOGITS_STD, Target, target_of
 from firstlight.planning.wishes import Wishes, resolved
 from firstlight.records.checkup import Observation, ParameterReading
-from firstlight.records.network import ActivationRef, Network, Operation, Parameter
+from firstlight.records.network import Network, Operation, Parameter
 from firstlight.theory.gains import moments
 from firstlight.theory.odd_part import odd_part
 
@@ -35,14 +37,10 @@ Forward gains let it change by E φ′² / E φ² a layer: 1 for ReLU, 0.15 for 
 _ATTENTION = frozenset({"MultiheadAttention", "NonDynamicallyQuantizableLinear"})
 """Torch's attention, and the class of its output projection, which has no other use."""
 
-_SCALING = frozenset({"mul", "rmul", "imul", "div", "truediv", "itruediv", "divide", "multiply"})
 _ADDING = frozenset({"add", "radd", "iadd"})
-_PRODUCTS = frozenset({"matmul", "bmm", "einsum", "baddbmm"})
 _WIDEST_GATE_BIAS = 5.0
 """Beyond this a gate is shut for good: σ(−5) = 0.7 %."""
 _RECTIFIERS = frozenset({"relu", "leaky_relu", "relu6"})
-_LONGEST_END = 12
-"""So many operations may stand between a weight and the addition or softmax that it works for."""
 _SAME = 1e-6
 _STATE_SQUARE = 0.2
 """Second moment of what comes out of a recurrent layer: a bounded function of unit sums, gated."""
@@ -218,99 +216,13 @@ class Context:
     def branch_ending_with(self, operation: Operation) -> Branch | None:
         """The residual branch whose size this weight sets; None if a norm or a scale does."""
         branch = self._branch_ends.get(operation.index)
-        if branch is None or any(self._sets_size(op) for op in self._after_weight(branch)):
-            return None
-        return branch
-
-    def _after_weight(self, branch: Branch) -> list[Operation]:
-        """What a branch does between its last weight and the addition, in order."""
-        found: list[Operation] = []
-        current = branch.last_weight
-        for _ in range(_LONGEST_END):
-            users = self.graph.consumers[current.index]
-            if len(users) != 1 or users[0] == branch.addition.index:
-                break
-            current = self.graph.operations[users[0]]
-            found.append(current)
-        return found
-
-    def _sets_size(self, operation: Operation) -> bool:
-        """A norm, or a multiplication with a scale of the model's own (layer scale, ReZero)."""
-        scaled = operation.kind == "other" and bool(operation.parameters)
-        return self.is_norm(operation) or (scaled and operation.function in _SCALING)
-
-    def activation_ending(self, branch: Branch) -> ActivationRef | None:
-        """The activation between a branch's last weight and the addition, if there is one."""
-        found = (op.activation for op in self._after_weight(branch) if op.activation is not None)
-        return next(found, None)
-
-    def normed_after(self, branch: Branch) -> bool:
-        """Whether the stream itself is normalized behind the addition."""
-        users = [self.graph.operations[i] for i in self.graph.consumers[branch.addition.index]]
-        return len(users) == 1 and self.is_norm(users[0])
-
-    # Attention and routing ----------------------------------------------------------------------
+        own = branch is None or has_own_size(self.graph, branch, self.is_norm)
+        return None if own else branch
 
     @cached_property
-    def _queries(self) -> dict[int, float]:
-        """For each query, what the variance of its products with unit keys is multiplied with."""
-        found: dict[int, float] = {}
-        for operation in self.graph.operations:
-            if operation.score_scale is not None and len(operation.inputs) == 3:
-                query = self._weight_behind(operation.inputs[0])
-                if query is not None and abs(operation.score_scale - 1) > _SAME:
-                    found[query.index] = operation.score_scale**2
-            elif operation.function in _PRODUCTS and self._makes_scores(operation):
-                query = self._weight_behind(operation.inputs[0])
-                if query is not None:
-                    found[query.index] = float(self.graph.operations[operation.inputs[0]].shape[-1])
-        return found
-
-    def _makes_scores(self, product: Operation) -> bool:
-        """Whether a product of two signals goes into a softmax, unscaled on all its way."""
-        if product.kind == "weighted" or len(product.inputs) != 2:
-            return False
-        back = self.graph.operations[product.inputs[0]]
-        for _ in range(_LONGEST_END):
-            if back.function in _SCALING or not back.inputs:
-                return False
-            if back.kind == "weighted":
-                break
-            back = self.graph.operations[back.inputs[0]]
-        current = product
-        for _ in range(_LONGEST_END):
-            users = self.graph.consumers[current.index]
-            if len(users) != 1:
-                return False
-            current = self.graph.operations[users[0]]
-            if current.kind == "softmax":
-                return True
-            if current.function in _SCALING or current.kind in ("weighted", "multiply"):
-                return False
-        return False
-
-    def _weight_behind(self, index: int) -> Operation | None:
-        """The weight that made a signal, past what only reshapes it."""
-        operation = self.graph.operations[index]
-        while operation.kind in ("shape", "dropout") and len(operation.inputs) == 1:
-            operation = self.graph.operations[operation.inputs[0]]
-        alone = len(self.graph.consumers[operation.index]) == 1  # a packed q, k, v has three
-        return operation if operation.kind == "weighted" and alone else None
-
-    def logits_per_query(self, operation: Operation) -> float | None:
-        """Variance of the attention logits that unit queries and keys would make; None if one."""
-        return self._queries.get(operation.index)
-
-    def is_router(self, operation: Operation) -> bool:
-        """Whether a softmax chooses by this weight's result, past reshaping only."""
-        current = operation
-        while len(users := self.graph.consumers[current.index]) == 1:
-            current = self.graph.operations[users[0]]
-            if current.kind == "softmax":
-                return not self.graph.ends_linear(operation)
-            if current.kind not in ("shape", "dropout"):
-                return False
-        return False
+    def query_factors(self) -> dict[int, float]:
+        """Variance of the attention logits that unit queries and keys would make, if not one."""
+        return query_factors(self.graph)
 
     @cached_property
     def _recurrences(self) -> dict[str, Recurrence]:
@@ -327,19 +239,6 @@ class Context:
             if rectified and found.inputs.intersection(operation.parameters):
                 return found.steps
         return 1
-
-    def opens_gates(self, operation: Operation) -> bool:
-        """Whether sigmoids follow, past sums and splitting: gates of a highway or of an LSTM."""
-        stack, seen = [operation.index], {operation.index}
-        while stack:
-            for user in self.graph.consumers[stack.pop()]:
-                following = self.graph.operations[user]
-                if following.activation is not None and following.activation.name == "sigmoid":
-                    return user in self.graph.steering
-                if following.kind in ("shape", "add") and user not in seen and len(seen) < 8:
-                    seen.add(user)
-                    stack.append(user)
-        return False
 
     # Signals --------------------------------------------------------------------------------------
 
@@ -435,7 +334,7 @@ class Context:
     def _shifted(self, operation: Operation, signal: Signal) -> Signal | None:
         """A signal times a scale of the model's own, or plus positions."""
         parameters = [self.network.parameter(name) for name in operation.parameters]
-        if operation.function in _SCALING:
+        if operation.function in SCALING:
             square = math.prod(self.parameter_reading(p).value_rms ** 2 for p in parameters)
             if operation.function in ("div", "truediv"):
                 square = 1 / square if square else 1.0

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from firstlight.network.attention import is_router
+from firstlight.network.branch_ends import activation_ending, normed_after
 from firstlight.network.residual import Branch
 from firstlight.planning import chains
 from firstlight.planning.signals import Signal, activated
@@ -79,7 +81,7 @@ def _share(branch: Branch, context: Context, signals: Sequence[Signal]) -> Targe
     """Each of n branches adds 1/n of the stream: its second moment grows to e times at most."""
     number = context.branches_of_stream(branch)
     stream = signals[branch.skip].square if branch.skip < len(signals) else 1.0
-    ending = context.activation_ending(branch)
+    ending = activation_ending(context.graph, branch)
     through = 1.0
     growth = float(number)
     if ending is not None:
@@ -89,7 +91,7 @@ def _share(branch: Branch, context: Context, signals: Sequence[Signal]) -> Targe
             growth = float(number) ** 2
     value = stream / growth / through
     shape = "pre-norm" if branch.normed else "without a norm"
-    if context.normed_after(branch):
+    if normed_after(context.graph, branch, context.is_norm):
         shape = "post-norm"
     words = f"one of {number} residual branches ({shape}): adds 1/{growth:g} of the stream"
     sources = {
@@ -128,11 +130,11 @@ def target_of(operation: Operation, context: Context, signals: Sequence[Signal])
     branch = context.branch_ending_with(operation)
     if branch is not None:
         return _share(branch, context, signals)
-    factor = context.logits_per_query(operation)
+    factor = context.query_factors.get(operation.index)
     if factor is not None:
         words = f"queries of second moment {1 / factor:.3g}: attention logits of unit variance"
         return Target(value=1 / factor, rule="query", words=words, source="Vaswani et al. 2017")
-    if context.is_router(operation):
+    if is_router(context.graph, operation):
         return Target(
             value=ROUTER_LOGITS_STD**2,
             rule="router",

@@ -6,6 +6,7 @@ from firstlight.errors import BadInputError
 from firstlight.initializers.gates import LSTM_GATES
 from firstlight.initializers.registry import technique
 from firstlight.initializers.technique import Technique
+from firstlight.network.attention import opens_gates
 from firstlight.planning.context import Context
 from firstlight.planning.rules.entries import ONES, ZEROS, drawn, kept
 from firstlight.records.law import Listed
@@ -69,7 +70,8 @@ def biases(parameter: Parameter, context: Context) -> PlanEntry | None:
         law = technique("forget_bias").law_for(parameter.layout)
         reason = "forget gate 1, the others 0: σ(1) = 0.73 of the memory stays at each step"
         return drawn(parameter, law, "forget bias", reason, "Jozefowicz et al. 2015")
-    if operation is not None and context.has_pattern(parameter) and context.opens_gates(operation):
+    gates_of = operation if context.has_pattern(parameter) else None
+    if gates_of is not None and opens_gates(context.graph, gates_of):
         reason = "opens or closes gates by constants of the model's own choice"
         return kept(parameter, "own constant", reason, "the model")
     constant = context.observation.best_constant
