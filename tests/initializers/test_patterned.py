@@ -18,7 +18,7 @@ from firstlight.laws.draw import draw
 from firstlight.laws.moments import moments
 from firstlight.laws.patterns import hadamard_sum
 from firstlight.records.network import plain_layout
-from firstlight.records.patterned import PaddedIdentity
+from firstlight.records.patterned import Hadamard, PaddedIdentity
 
 SINGLE = 1.2e-7  # relative spacing of float32
 
@@ -70,6 +70,14 @@ def test_the_sum_of_a_corner_of_hadamards_matrix() -> None:
     whole = linalg.hadamard(32)
     sums = [[hadamard_sum(m, n) for n in range(1, 33)] for m in range(1, 33)]
     assert np.array_equal(sums, whole.cumsum(0).cumsum(1))
+
+
+def test_moments_of_hadamards_corner_in_a_kernel() -> None:
+    layout = plain_layout((11, 5, 3))
+    values = draw(Hadamard(gain=3.0), layout, name="w", seed=0).astype(np.float64)
+    found = moments(Hadamard(gain=3.0), layout)
+    assert (found.mean, found.std) == pytest.approx((values.mean(), values.std()), rel=1e-6)
+    assert found.high == pytest.approx(values.max())
 
 
 def padded(m: int, n: int) -> np.ndarray:

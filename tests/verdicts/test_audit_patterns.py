@@ -85,6 +85,8 @@ def test_random_numbers_and_random_signs_have_no_pattern():
     for shape in ((8, 4), (3, 5), (40, 20), (20, 40)):
         for values in (rng.normal(size=shape), rng.choice([-1.0, 1.0], shape)):
             assert structure_of(values.astype(np.float32), plain_layout(shape)) is None
+    six_signs = np.array([[1, 1], [1, -1], [1, 1]], np.float32)  # one of 32 patterns
+    assert structure_of(six_signs, plain_layout((3, 2))) is None
 
 
 def test_the_forget_bias_is_seen():
@@ -104,10 +106,12 @@ def test_fit_of_given_numbers_and_of_stacks():
     law = Stacked(laws=(Normal(std=1.0), Normal(std=3.0)))
     values = draw(law, layout, name="w", seed=0)
     turned = Stacked(laws=law.laws[::-1])
+    half = Stacked(laws=(law.laws[0], law.laws[0]))
     fits = [
-        fit_p(numbers_of(values), one, layout, values=values) >= REJECT for one in (law, turned)
+        fit_p(numbers_of(values), one, layout, values=values) >= REJECT
+        for one in (law, turned, half)
     ]
-    assert fits == [True, False]
+    assert fits == [True, False, False]
     assert fit_p(numbers_of(values), Stacked(laws=law.laws[:1]), layout, values=values) == 0
     given = np.array([0.1, -0.2, 0.3], np.float32)
     right = Listed(values=(0.1, -0.2, 0.3))
