@@ -132,6 +132,8 @@ def test_techniques_lists_and_tells(capsys):
     assert "he_normal" in capsys.readouterr().out
     assert run(["techniques", "kaiming_normal"]) == 0
     assert "Delving deep into rectifiers" in capsys.readouterr().out
+    assert run(["techniques", "idinit"]) == 0
+    assert "W[i, j] = gain" in capsys.readouterr().out  # brackets are no markup
 
 
 WRONG_USE = {

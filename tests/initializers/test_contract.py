@@ -99,6 +99,9 @@ ELSEWHERE = {
     **dict.fromkeys(("zeros", "ones", "constant"), "test_constants"),
     **dict.fromkeys(("orthogonal", "delta_orthogonal", "mirrored"), "test_structured"),
     **dict.fromkeys(("identity", "dirac", "sparse", "keras_recurrent"), "test_structured"),
+    **dict.fromkeys(("forget_bias", "chrono"), "test_gates"),
+    **dict.fromkeys(("zero_hadamard", "idinit", "idinit_zero", "sinusoidal"), "test_patterned"),
+    "mimetic": "test_mimetic",
     "torch_bias": "test_framework_defaults",
 }
 
@@ -216,6 +219,10 @@ def test_law_moments_hold_in_the_layer(entry: Any) -> None:
         layer = nn.Linear(100, 5000)
         layout, spread = describe_parameters(layer)[1].layout, None
         options = {"fan_in": 100}
+    if entry.name == "mimetic":
+        attention = describe_parameters(nn.MultiheadAttention(96, 4))
+        layout = next(p for p in attention if p.name == "in_proj_weight").layout
+        options = {"heads": 4}
     law = entry.law_for(layout, spread, **options)
     asked, values = moments(law, layout), draw(law, layout, name="w", seed=1).astype(np.float64)
     n = values.size

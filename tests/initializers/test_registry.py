@@ -67,7 +67,7 @@ def test_a_technique_cannot_be_changed() -> None:
     [
         ("he_norml", {}, "technique: none is called 'he_norml'; did you mean 'he_normal'"),
         ("HE_NORMAL", {}, "did you mean 'he_normal'"),
-        ("qqqq", {}, "known: activation_gain, constant"),
+        ("qqqq", {}, "known: activation_gain, chrono, constant"),
         ("he_normal", {"slop": 0.1}, "he_normal: no option 'slop'; did you mean 'slope'?"),
         ("zeros", {"value": 1}, "zeros: no option 'value'; it takes none"),
         (

@@ -23,6 +23,7 @@ from firstlight.records.law import (
     Uniform,
 )
 from firstlight.records.network import Layout, plain_layout
+from firstlight.records.patterned import Hadamard, PaddedIdentity, Sinusoidal
 
 ELEMENTWISE: list[Law] = [
     Normal(mean=0.1, std=0.5),
@@ -39,6 +40,10 @@ STRUCTURED: list[Law] = [
     Mirrored(outputs=False),
     Identity(gain=3),
     Sparse(std=1, zero_fraction=0.7),
+    Hadamard(gain=2),
+    PaddedIdentity(gain=3),
+    PaddedIdentity(noise=0.1),
+    Sinusoidal(std=0.5),
 ]
 ids = str
 

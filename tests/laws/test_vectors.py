@@ -13,6 +13,7 @@ from firstlight.laws.addresses import stream_key
 from firstlight.laws.draw import draw
 from firstlight.laws.philox import words
 from firstlight.records.law import Normal, TruncatedNormal, Uniform
+from firstlight.records.patterned import Hadamard, Mimetic, PaddedIdentity, Sinusoidal
 
 PAGE = Path(__file__).parents[2] / "docs" / "addresses.md"
 LAWS = {
@@ -22,6 +23,19 @@ LAWS = {
         Uniform(low=-0.125, high=0.125),
         TruncatedNormal(std=0.02),
         Normal(mean=1, std=0.5),
+    )
+}
+
+_QK = {"alpha": 0.7, "beta": 0.7, "heads": 2, "pair": "attn.q_proj.weight"}
+_VO = {"alpha": 0.4, "beta": -0.4, "pair": "attn.v_proj.weight"}
+MATRICES = {
+    str(law): law
+    for law in (
+        Hadamard(),
+        PaddedIdentity(noise=1e-6),
+        Sinusoidal(std=0.5),
+        *(Mimetic(part=part, **_QK) for part in ("query", "key")),
+        *(Mimetic(part=part, **_VO) for part in ("value", "output")),
     )
 }
 
@@ -79,3 +93,19 @@ def test_values(row):
     values = draw(LAWS[row[0]], (2, 3), name="fc1.weight", seed=0)
     bits = " ".join(f"{word:08x}" for word in values.view(np.uint32).ravel())
     assert bits == row[1].replace("`", "")
+
+
+def test_every_law_of_the_tables_is_there():
+    assert {row[0] for row in _rows("## 6. From a quantile")} == set(LAWS)
+    assert {row[0] for row in _rows("## 7. Laws of whole")} == set(MATRICES)
+
+
+@pytest.mark.parametrize("row", _rows("## 7. Laws of whole"), ids=lambda row: row[0])
+def test_matrices(row):
+    shape = tuple(int(size) for size in row[1].strip("()").split(","))
+    values = draw(MATRICES[row[0]], shape, name="fc1.weight", seed=0).ravel()
+    cells = row[2].replace("`", "").split()
+    if all(re.fullmatch(r"[0-9a-f]{8}", cell) for cell in cells):
+        assert [f"{word:08x}" for word in values.view(np.uint32)] == cells
+    else:
+        assert np.allclose(values, [float(cell) for cell in cells], rtol=0, atol=1e-6)

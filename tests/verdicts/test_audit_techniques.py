@@ -22,6 +22,7 @@ from firstlight.records.law import (
     Uniform,
 )
 from firstlight.records.network import Layout, Network, Parameter, plain_layout
+from firstlight.records.patterned import PaddedIdentity, Sinusoidal
 from firstlight.theory.fans import fans
 from firstlight.verdicts.audit_entry import entry_of
 from firstlight.verdicts.law_fit import REJECT
@@ -58,6 +59,7 @@ AT_HOME = {
     "torch_rnn": ("gate", "out", "in"),
     "torch_multihead_packed": ("qkv", "out", "in"),
     "torch_bias": ("out",),
+    "mimetic": None,  # a factor alone has no law that a tensor shows
 }
 BIAS_FAN_IN = 30
 
@@ -83,6 +85,12 @@ def holds(law: Law, entry: fl.records.plan.AuditEntry) -> bool:
         if isinstance(law, Sparse):
             kept = np.prod(entry.layout.shape) * (1 - law.zero_fraction)
             return bool(abs(fit.law.std / law.std - 1) < 5 / np.sqrt(2 * kept))  # type: ignore[union-attr]
+        if isinstance(law, Sinusoidal):
+            return fit.law.std == pytest.approx(law.std, rel=1e-3)  # type: ignore[union-attr]
+        if isinstance(law, PaddedIdentity) and law.noise:
+            n = np.prod(entry.layout.shape) / 2  # at least so many numbers off the pattern
+            noise = pytest.approx(law.noise, rel=5 / np.sqrt(2 * n))
+            return fit.law.noise == noise and fit.law.gain == pytest.approx(law.gain)  # type: ignore[union-attr]
         return fit.law.gain == pytest.approx(law.gain, rel=1e-3)  # type: ignore[union-attr]
     return False
 

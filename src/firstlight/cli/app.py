@@ -48,6 +48,19 @@ Technique = Annotated[str | None, Parameter(help="One technique for all weights;
 Keep = Annotated[
     tuple[str, ...], Parameter(negative="", help="Patterns of parameters that stay as they are.")
 ]
+Only = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative="", help="Patterns of what is new and drawn, all else stays; name[9:] for rows."
+    ),
+]
+Override = Annotated[
+    tuple[str, ...],
+    Parameter(negative="", help="PATTERN=TECHNIQUE for some parameters, as '*.attn.*=orthogonal'."),
+]
+Prefer = Annotated[
+    str | None, Parameter(help="Technique whose form hidden weights take, at the plan's scale.")
+]
 
 _errors = Console(stderr=True)
 
@@ -139,6 +152,9 @@ def plan(
     loss: Loss = None,
     technique: Technique = None,
     keep: Keep = (),
+    only: Only = (),
+    override: Override = (),
+    prefer: Prefer = None,
     out: Annotated[Path | None, Parameter(help="Write the plan as JSON, for init --plan.")] = None,
     seed: Seed = None,
     json: AsJson = False,
@@ -149,7 +165,15 @@ def plan(
     batch, wanted = batch_of(input, model, target)
     with _busy("planning", quiet):
         record = fl.plan(
-            _built(model, seed), batch, loss=loss, target=wanted, technique=technique, keep=keep
+            _built(model, seed),
+            batch,
+            loss=loss,
+            target=wanted,
+            technique=technique,
+            keep=keep,
+            only=only or None,
+            overrides=_pairs(override),
+            prefer=prefer,
         )
     if out is not None:
         save(record, out)
@@ -168,6 +192,9 @@ def init(
     loss: Loss = None,
     technique: Technique = None,
     keep: Keep = (),
+    only: Only = (),
+    override: Override = (),
+    prefer: Prefer = None,
     plan: Annotated[Path | None, Parameter(help="Draw this plan (JSON) instead.")] = None,
     seed: Seed = None,
     namespace: Annotated[str, Parameter(help="Keeps models with equal names apart.")] = "",
@@ -191,6 +218,9 @@ def init(
                 target=wanted,
                 technique=technique,
                 keep=keep,
+                only=only or None,
+                overrides=_pairs(override),
+                prefer=prefer,
                 seed=seed,
                 namespace=namespace,
             )
@@ -200,6 +230,20 @@ def init(
             adapter_for(built).save_weights(built, str(temporary))
     _give(receipt, as_json=json, html=html, quiet=quiet)
     return 0 if receipt.after is None or receipt.after.healthy else 1
+
+
+def _pairs(overrides: Sequence[str]) -> dict[str, str]:
+    """Patterns and techniques from PATTERN=TECHNIQUE."""
+    pairs = {}
+    for text in overrides:
+        pattern, equals, technique = text.rpartition("=")
+        if not (equals and pattern and technique):
+            raise BadInputError(
+                f"override: expected PATTERN=TECHNIQUE, got '{text}'; for example"
+                " '*.attn.*=orthogonal'"
+            )
+        pairs[pattern] = technique
+    return pairs
 
 
 def _plan_from(path: Path) -> Any:

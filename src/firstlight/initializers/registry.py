@@ -9,6 +9,9 @@ from firstlight.initializers.activation_gain import ACTIVATION_GAIN
 from firstlight.initializers.constants import CONSTANTS
 from firstlight.initializers.fixed_scale import FIXED_SCALE
 from firstlight.initializers.framework_defaults import FRAMEWORK_DEFAULTS
+from firstlight.initializers.gates import GATES
+from firstlight.initializers.mimetic import MIMETIC
+from firstlight.initializers.patterned import PATTERNED
 from firstlight.initializers.structured import STRUCTURED
 from firstlight.initializers.technique import Technique
 from firstlight.initializers.variance_scaling import VARIANCE_SCALING
@@ -19,6 +22,9 @@ _ALL: tuple[Technique, ...] = (
     *VARIANCE_SCALING,
     *ACTIVATION_GAIN,
     *STRUCTURED,
+    *PATTERNED,
+    *MIMETIC,
+    *GATES,
     *FRAMEWORK_DEFAULTS,
 )
 
@@ -26,7 +32,7 @@ _BY_NAME = {name: entry for entry in _ALL for name in (entry.name, *entry.aliase
 
 
 def techniques() -> tuple[Technique, ...]:
-    """All techniques, in families: constant, fixed scale, variance scaling, structured, defaults.
+    """All techniques, in families: constants, fixed scale, variance scaling, structures, defaults.
 
     >>> [t.name for t in techniques()][:4]
     ['zeros', 'ones', 'constant', 'random_normal']

@@ -10,6 +10,7 @@ from typing import Any
 from firstlight.errors import BadInputError, near_names
 from firstlight.records.law import Law
 from firstlight.records.network import Fans, Layout
+from firstlight.records.patterned import PARTS
 
 NO_FANS_NEEDED = (
     "zeros, ones, constant, random_normal, random_uniform or truncated_normal"
@@ -22,6 +23,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "mode": ("fan_in", "fan_out", "fan_avg"),
         "distribution": ("normal", "uniform", "truncated_normal"),
         "direction": ("forward", "backward", "balanced"),
+        "part": PARTS,
     }
 )
 """Options that are words from a list mean the same in every technique."""

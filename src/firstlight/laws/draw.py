@@ -11,7 +11,15 @@ from firstlight.errors import BadInputError
 from firstlight.laws.addresses import canonical_name, checked_seed, stack_labels
 from firstlight.laws.elementwise import Values, elements
 from firstlight.laws.structured import Address, check_drawable, matrix
-from firstlight.records.law import Constant, Law, Normal, TruncatedNormal, Uniform
+from firstlight.records.law import (
+    Constant,
+    Law,
+    Listed,
+    Normal,
+    Stacked,
+    TruncatedNormal,
+    Uniform,
+)
 from firstlight.records.network import Layout, plain_layout
 
 
@@ -60,15 +68,24 @@ def draw_matrix(
         namespace=namespace,
         stack=labels[stack],
     )
-    _, whole_rows, whole_columns = layout.matrix
+    stacked, whole_rows, whole_columns = layout.matrix
     rows = _region(whole_rows, rows, "rows")
     columns = _region(whole_columns, columns, "columns")
+    check_drawable(law, layout)
+    if isinstance(law, Stacked):
+        law = law.laws[stack]
     if isinstance(law, Constant | Normal | Uniform | TruncatedNormal):
         return elements(law, address.key(), rows, columns)
-    check_drawable(law, layout)
-    logical = layout.logical[len(layout.stacks) :]
-    whole = matrix(law, logical, address).reshape(whole_rows, whole_columns)
-    return whole[rows.start : rows.stop, columns.start : columns.stop]
+    if isinstance(law, Listed):
+        given = np.array(law.values, np.float32)
+        whole = given.reshape(stacked, whole_rows, whole_columns)[stack]
+    elif isinstance(law, Stacked):
+        raise BadInputError("draw: a Stacked law takes no Stacked laws")
+    else:
+        logical = layout.logical[len(layout.stacks) :]
+        whole = matrix(law, logical, address).reshape(whole_rows, whole_columns)
+    region: Values = whole[rows.start : rows.stop, columns.start : columns.stop]
+    return region
 
 
 def draw(
@@ -99,6 +116,5 @@ def draw(
             law, layout, name=name, seed=seed, namespace=namespace, stack=index
         )
     back = np.argsort(layout.order)
-    return np.ascontiguousarray(
-        logical.reshape(layout.logical).transpose(back).reshape(layout.shape)
-    )
+    stored = np.ascontiguousarray(logical.reshape(layout.logical).transpose(back))
+    return stored.reshape(layout.shape)  # last, since a number would come back as a vector

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from firstlight.laws.philox import words
 from firstlight.laws.quantile import Reals, normal_quantile, signed_fraction
-from firstlight.records.law import Constant, Normal, TruncatedNormal, Uniform, nine_digits
+from firstlight.records.exact import nine_digits
+from firstlight.records.law import Constant, Normal, TruncatedNormal, Uniform
 
 Values = NDArray[np.float32]
 _BLOCK_ELEMENTS = 1 << 15

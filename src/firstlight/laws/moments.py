@@ -7,19 +7,24 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from firstlight.laws.elementwise import parent_of
+from firstlight.laws.mimetic import mimetic_mean_square
+from firstlight.laws.patterns import hadamard_order, hadamard_sum
 from firstlight.records.law import (
     Constant,
     DeltaOrthogonal,
     Identity,
     Law,
+    Listed,
     Mirrored,
     Normal,
     Orthogonal,
     Sparse,
+    Stacked,
     TruncatedNormal,
     Uniform,
 )
 from firstlight.records.network import Layout
+from firstlight.records.patterned import Hadamard, Mimetic, PaddedIdentity, Sinusoidal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +89,46 @@ def moments(law: Law, layout: Layout) -> LawMoments:
             columns = in_ * kernel
             kept = round((1 - zero_fraction) * columns) / columns
             return LawMoments(mean=0.0, std=std * math.sqrt(kept))
+        case Hadamard(gain=gain):
+            each = gain / math.sqrt(hadamard_order(out, in_))
+            mean = each * hadamard_sum(out, in_) / (out * in_ * kernel)
+            std = math.sqrt(max(0.0, each**2 / kernel - mean**2))
+            return LawMoments(mean=mean, std=std, low=-abs(each), high=abs(each))
+        case PaddedIdentity(gain=gain, noise=noise):
+            share = 1 / min(out, in_ * kernel)
+            std = math.sqrt(gain**2 * share * (1 - share) + noise**2)
+            bounds = (None, None) if noise else (min(0.0, gain), max(0.0, gain))
+            return LawMoments(mean=gain * share, std=std, low=bounds[0], high=bounds[1])
+        case Sinusoidal(std=std):
+            return LawMoments(mean=0.0, std=std, low=-math.sqrt(2) * std, high=math.sqrt(2) * std)
+        case Mimetic():
+            return LawMoments(mean=0.0, std=math.sqrt(mimetic_mean_square(law, out, in_)))
+        case Listed(values=values):
+            return _listed(values)
+        case Stacked(laws=laws):
+            return _mixed([moments(one, layout) for one in laws])
+
+
+def _listed(values: tuple[float, ...]) -> LawMoments:
+    if not values:
+        return LawMoments(mean=0.0, std=0.0)
+    mean = math.fsum(values) / len(values)
+    square = math.fsum((value - mean) ** 2 for value in values) / len(values)
+    return LawMoments(mean=mean, std=math.sqrt(square), low=min(values), high=max(values))
+
+
+def _mixed(parts: list[LawMoments]) -> LawMoments:
+    """Equal shares of each part."""
+    mean = math.fsum(part.mean for part in parts) / len(parts)
+    square = math.fsum(part.std**2 + (part.mean - mean) ** 2 for part in parts) / len(parts)
+    lows = [part.low for part in parts if part.low is not None]
+    highs = [part.high for part in parts if part.high is not None]
+    return LawMoments(
+        mean=mean,
+        std=math.sqrt(square),
+        low=min(lows) if len(lows) == len(parts) else None,
+        high=max(highs) if len(highs) == len(parts) else None,
+    )
 
 
 def scaled(law: Law, factor: float) -> Law:
@@ -100,9 +145,17 @@ def scaled(law: Law, factor: float) -> Law:
             return Uniform(low=ends[0], high=ends[1])
         case Normal(mean=mean, std=std) | TruncatedNormal(mean=mean, std=std):
             return replace(law, mean=factor * mean, std=factor * std)
-        case Sparse(std=std):
+        case Sparse(std=std) | Sinusoidal(std=std):
             return replace(law, std=factor * std)
         case Orthogonal(gain=gain) | DeltaOrthogonal(gain=gain):
             return replace(law, gain=factor * gain)
         case Mirrored(gain=gain) | Identity(gain=gain):
             return replace(law, gain=factor * gain)
+        case Hadamard(gain=gain) | Mimetic(gain=gain):
+            return replace(law, gain=factor * gain)
+        case PaddedIdentity(gain=gain, noise=noise):
+            return replace(law, gain=factor * gain, noise=abs(factor) * noise)
+        case Listed(values=values):
+            return Listed(values=tuple(factor * value for value in values))
+        case Stacked(laws=laws):
+            return Stacked(laws=tuple(scaled(one, factor) for one in laws))

@@ -1,12 +1,13 @@
-"""Laws of whole rows or matrices: orthogonal, delta-orthogonal, mirrored, identity, sparse.
+"""Laws of whole rows or matrices: orthogonal, mirrored, sparse, patterned, mimetic.
 
 They use the same addresses as the elementwise laws, but an element depends on more than its own
-word. Orthogonal ones go through LAPACK: equal to 1e-6 of the gain between machines, bit for bit on
-one. Sparse and identity are exact everywhere.
+word. Orthogonal and mimetic ones go through LAPACK, waves through the machine's sine: equal to 1e-6
+of the gain between machines, bit for bit on one. The others are exact everywhere.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from math import prod
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from firstlight.errors import NotDrawableError
 from firstlight.laws.addresses import stream_key
 from firstlight.laws.elementwise import elements
+from firstlight.laws.mimetic import check_mimetic, mimetic_matrix
+from firstlight.laws.patterns import hadamard_order, hadamard_signs, padded_identity, sine_rows
 from firstlight.laws.philox import words
 from firstlight.laws.quantile import Reals, normal_quantile, signed_fraction
 from firstlight.records.law import (
@@ -23,15 +26,21 @@ from firstlight.records.law import (
     DeltaOrthogonal,
     Identity,
     Law,
+    Listed,
     Mirrored,
     Normal,
     Orthogonal,
     Sparse,
+    Stacked,
 )
-from firstlight.records.network import Layout
+from firstlight.records.network import Layout, plain_layout
+from firstlight.records.patterned import Hadamard, Mimetic, PaddedIdentity, Sinusoidal
 
 Values = NDArray[np.float32]
-Structured = Orthogonal | DeltaOrthogonal | Mirrored | Identity | Sparse
+Central = Identity | DeltaOrthogonal | Mirrored | Hadamard
+"""Laws that fill a kernel's centre only."""
+
+Structured = Central | Orthogonal | Sparse | PaddedIdentity | Sinusoidal | Mimetic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,17 +112,69 @@ def _sparse(law: Sparse, rows: int, columns: int, address: Address) -> Values:
     return values
 
 
+def _padded(law: PaddedIdentity, rows: int, columns: int, address: Address) -> Values:
+    """The pattern and its noise, rounded once like an elementwise law with a mean of its own."""
+    pattern = np.float32(law.gain) * padded_identity(range(rows), columns, rows)
+    if not law.noise:
+        return pattern.astype(np.float32)
+    z = normal_quantile(signed_fraction(words(address.key(), range(rows), range(columns))))
+    noisy: Values = (z * float(np.float32(law.noise)) + pattern).astype(np.float32)
+    return noisy
+
+
 def check_drawable(law: Law, layout: Layout) -> None:
-    """Refuse a law of whole matrices for a tensor that is none.
+    """Refuse a law that cannot fill a tensor of this layout.
 
     Raises:
-        NotDrawableError: the tensor has fewer than two axes besides stacked ones.
+        NotDrawableError: a law of whole matrices for a tensor with fewer than two axes besides
+            stacked ones; numbers or laws that are too few or too many; a wave over fewer than three
+            columns; a mimetic factor of an impossible shape.
     """
+    if isinstance(law, ELEMENTWISE):
+        return
     plain = layout.logical[len(layout.stacks) :]
-    if not isinstance(law, ELEMENTWISE) and len(plain) < 2:
+    if isinstance(law, Listed):
+        if len(law.values) != prod(layout.shape):
+            raise NotDrawableError(
+                f"{law}: a tensor of shape {layout.shape} needs {prod(layout.shape)} numbers, got"
+                f" {len(law.values)}"
+            )
+        return
+    stacked, _, columns = layout.matrix
+    if isinstance(law, Stacked):
+        if len(law.laws) != stacked:
+            raise NotDrawableError(
+                f"{law}: a tensor of shape {layout.shape} stacks {stacked} matrices, got"
+                f" {len(law.laws)} laws; give one law for each"
+            )
+        for part in law.laws:
+            check_drawable(part, plain_layout(plain))
+        return
+    if len(plain) < 2:
         raise NotDrawableError(
             f"{law}: needs a matrix (out, in, …), got shape {layout.shape}; use an elementwise law"
         )
+    if isinstance(law, Sinusoidal) and columns < 3:
+        raise NotDrawableError(f"{law}: a wave needs at least 3 inputs, got {columns}")
+    if isinstance(law, Mimetic):
+        if layout.stacks:
+            raise NotDrawableError(
+                f"{law}: is one part of an attention, got stacked matrices {layout.stacks}; use"
+                " Stacked with a part for each"
+            )
+        check_mimetic(law, plain[0], plain[1], plain[2:])
+
+
+def _centre(law: Central, rows: int, columns: int, address: Address) -> Reals:
+    if isinstance(law, Identity):
+        return law.gain * np.eye(rows, columns)
+    if isinstance(law, Hadamard):
+        order = hadamard_order(rows, columns)
+        signs = hadamard_signs(range(rows), columns).astype(np.float64)
+        return law.gain / math.sqrt(order) * signs
+    if isinstance(law, DeltaOrthogonal):
+        return law.gain * isometry(rows, columns, address.key())
+    return law.gain * _mirrored(law, rows, columns, address.key())
 
 
 def matrix(law: Structured, logical: tuple[int, ...], address: Address) -> Values:
@@ -127,19 +188,30 @@ def matrix(law: Structured, logical: tuple[int, ...], address: Address) -> Value
     Returns:
         float32 of that shape.
     """
-    rows, columns, kernel = logical[0], logical[1], logical[2:]
+    rows, inputs, kernel = logical[0], logical[1], logical[2:]
+    columns = prod(logical[1:])
+    whole: Values | Reals
     if isinstance(law, Sparse):
-        return _sparse(law, rows, prod(logical[1:]), address).reshape(logical)
-    if isinstance(law, Orthogonal):
-        whole = law.gain * isometry(rows, prod(logical[1:]), address.key())
-        return whole.reshape(logical).astype(np.float32)
-    if isinstance(law, Identity):
-        centre = law.gain * np.eye(rows, columns)
-    elif isinstance(law, DeltaOrthogonal):
-        centre = law.gain * isometry(rows, columns, address.key())
+        whole = _sparse(law, rows, columns, address)
+    elif isinstance(law, PaddedIdentity):
+        whole = _padded(law, rows, columns, address)
+    elif isinstance(law, Sinusoidal):
+        whole = law.std * sine_rows(range(rows), columns, rows)
+    elif isinstance(law, Orthogonal):
+        whole = law.gain * isometry(rows, columns, address.key())
+    elif isinstance(law, Mimetic):
+        whole = mimetic_matrix(
+            law,
+            rows,
+            columns,
+            seed=address.seed,
+            name=address.name,
+            namespace=address.namespace,
+        )
     else:
-        centre = law.gain * _mirrored(law, rows, columns, address.key())
-    values = np.zeros(logical, np.float32)
-    flat_centre = int(np.ravel_multi_index([size // 2 for size in kernel], kernel)) if kernel else 0
-    values.reshape(rows, columns, -1)[:, :, flat_centre] = centre
-    return values
+        values = np.zeros(logical, np.float32)
+        middle = [size // 2 for size in kernel]
+        flat = int(np.ravel_multi_index(middle, kernel)) if kernel else 0
+        values.reshape(rows, inputs, -1)[:, :, flat] = _centre(law, rows, inputs, address)
+        return values
+    return whole.reshape(logical).astype(np.float32)

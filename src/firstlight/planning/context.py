@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from firstlight.errors import BadInputError
+from firstlight.network.attention import SCALING, query_factors
+from firstlight.network.branch_ends import has_own_size
 from firstlight.network.graph import Chain, Graph
+from firstlight.network.norms import norms_by_hand
+from firstlight.network.recurrence import Recurrence, recurrences
 from firstlight.network.residual import Branch
-from firstlight.planning.stream import second_moment_at
+from firstlight.planning.signals import Signal, propagated
+from firstlight.planning.targets import TIED_LOGITS_STD, Target, target_of
+from firstlight.planning.wishes import Wishes, resolved
 from firstlight.records.checkup import Observation, ParameterReading
 from firstlight.records.network import Network, Operation, Parameter
 from firstlight.theory.gains import moments
@@ -30,15 +34,16 @@ CHAIN_LOSS = 10.0
 Forward gains let it change by E φ′² / E φ² a layer: 1 for ReLU, 0.15 for the sigmoid.
 """
 
-HEAD_LOGITS_STD = 0.3
-"""Standard deviation of the logits at the start: costs 2 % of ln 10 and, unlike zero, passes δ on.
-
-With zero, nothing but the head learns at the first step.
-"""
-
-
 _ATTENTION = frozenset({"MultiheadAttention", "NonDynamicallyQuantizableLinear"})
 """Torch's attention, and the class of its output projection, which has no other use."""
+
+_ADDING = frozenset({"add", "radd", "iadd"})
+_WIDEST_GATE_BIAS = 5.0
+"""Beyond this a gate is shut for good: σ(−5) = 0.7 %."""
+_RECTIFIERS = frozenset({"relu", "leaky_relu", "relu6"})
+_SAME = 1e-6
+_STATE_SQUARE = 0.2
+"""Second moment of what comes out of a recurrent layer: a bounded function of unit sums, gated."""
 
 
 def is_deep(chain: Chain) -> bool:
@@ -76,35 +81,16 @@ class Context:
 
     Args:
         observation: one pass over the model.
-        keep: patterns of parameters to leave alone.
+        wishes: what the user asked for.
 
     Raises:
-        BadInputError: a pattern of ``keep`` matches no parameter.
+        BadInputError: a pattern matches no parameter.
     """
 
-    def __init__(self, observation: Observation, keep: Sequence[str] = ()) -> None:
+    def __init__(self, observation: Observation, wishes: Wishes | None = None) -> None:
         self.observation = observation
         self.graph = Graph(observation.network)
-        self._kept: set[str] = set()
-        for pattern in [keep] if isinstance(keep, str) else keep:
-            self._kept.update(self._matching(pattern))
-
-    def _matching(self, pattern: str) -> list[str]:
-        """The parameters of which one name (a tied one has several) fits a pattern of ``keep``."""
-        if not isinstance(pattern, str):
-            raise BadInputError(f"keep: expected names or patterns, got {pattern!r}")
-        matched = [
-            parameter.name
-            for parameter in self.network.parameters
-            if any(fnmatch.fnmatchcase(n, pattern) for n in (parameter.name, *parameter.ties))
-        ]
-        if not matched:
-            names = [parameter.name for parameter in self.network.parameters]
-            raise BadInputError(
-                f"keep: pattern '{pattern}' matches none of the {len(names)} parameters;"
-                f" the first are {', '.join(names[:4])}"
-            )
-        return matched
+        self.asked = resolved(wishes or Wishes(), observation.network.parameters)
 
     @property
     def network(self) -> Network:
@@ -113,7 +99,7 @@ class Context:
 
     def is_kept(self, parameter: Parameter) -> bool:
         """Whether the user asked to leave this parameter alone."""
-        return parameter.name in self._kept
+        return parameter.name in self.asked.kept
 
     @cached_property
     def _users(self) -> dict[str, list[Operation]]:
@@ -156,53 +142,236 @@ class Context:
         """The operation's place in a deep plain chain, if it stands in one."""
         return self._places.get(operation.index)
 
-    def is_in_attention(self, operation: Operation) -> bool:
-        """Whether a weight belongs to `nn.MultiheadAttention`, which is planned by its fans."""
-        owners = {self.network.parameter(name).module for name in operation.parameters}
-        return bool(owners & _ATTENTION)
+    # What the model is, as the rules ask it ---------------------------------------------------
 
-    @cached_property
-    def branches(self) -> tuple[Branch, ...]:
-        """The residual branches whose ends are scaled with their number."""
-        return tuple(b for b in self.graph.branches if not self.is_in_attention(b.last_weight))
+    def is_constant(self, parameter: Parameter) -> bool:
+        """Whether all values are one finite number, as the module's own constants are."""
+        reading = self.parameter_reading(parameter)
+        single = math.prod(parameter.layout.shape) == 1
+        return reading.non_finite == 0 and (reading.constant or single)
 
-    @cached_property
-    def _branch_ends(self) -> dict[int, Branch]:
-        return {branch.last_weight.index: branch for branch in self.branches}
+    def is_zero(self, parameter: Parameter) -> bool:
+        """Whether all values are zero."""
+        reading = self.parameter_reading(parameter)
+        return self.is_constant(parameter) and reading.value_rms == 0
 
-    @cached_property
-    def bare_branches(self) -> int:
-        """Residual branches without any norm inside."""
-        return sum(not branch.normed for branch in self.branches)
-
-    def branch_ending_with(self, operation: Operation) -> Branch | None:
-        """The residual branch whose last weight this is."""
-        return self._branch_ends.get(operation.index)
-
-    def stream_second_moment(self, operation: Operation) -> float:
-        """Planned second moment of the residual stream that an operation reads."""
-        given = {
-            branch.last_weight.index: 1 / self.bare_branches
-            for branch in self.branches
-            if not branch.normed
-        }
-        for branch in self.branches:
-            if branch.last_norm is not None and self.stays_zero(branch.last_norm):
-                given[branch.last_norm.index] = 0.0
-        return second_moment_at(
-            operation, self.graph, given, self.observation.input_second_moment or 1.0
-        )
+    def has_pattern(self, parameter: Parameter) -> bool:
+        """Whether a bias holds a few moderate values that somebody chose, zero not alone."""
+        reading = self.parameter_reading(parameter)
+        few = reading.distinct_values is not None
+        return few and 0 < (reading.largest or 0) <= _WIDEST_GATE_BIAS
 
     def stays_zero(self, norm: Operation) -> bool:
         """Whether the model has set a norm's scale to zero, and the plan leaves it there."""
-        readings = (self._readings[name] for name in norm.parameters)
-        scales = (r for r in readings if self.network.parameter(r.name).kind == "norm-scale")
-        return any(reading.constant and reading.value_rms == 0 for reading in scales)
+        scales = (self.network.parameter(name) for name in norm.parameters)
+        return any(p.kind == "norm-scale" and self.is_zero(p) for p in scales)
 
-    def input_second_moment(self, operation: Operation) -> float:
-        """Measured mean square of what enters an operation at the network's input; 1 if unknown."""
-        origin = self.graph.feed(operation).origin
-        measured = self.observation.input_second_moment
-        if origin is not None and origin.kind == "input" and measured:
-            return measured
+    @cached_property
+    def _norms_by_hand(self) -> frozenset[int]:
+        return norms_by_hand(self.network)
+
+    def is_norm(self, operation: Operation | None) -> bool:
+        """Whether an operation normalizes, as one function or by hand."""
+        if operation is None:
+            return False
+        return operation.kind == "norm" or operation.index in self._norms_by_hand
+
+    def is_plain_head(self, operation: Operation) -> bool:
+        """Whether a weight ends the network with nothing behind it but the loss."""
+        inside = any(
+            self.network.parameter(name).module in _ATTENTION for name in operation.parameters
+        )
+        graph = self.graph
+        return graph.is_head(operation) and not inside and graph.activation_after(operation) is None
+
+    def makes_output(self, operation: Operation) -> bool:
+        """Whether a weight's result, reshaped at most, is what the loss reads."""
+        if not self.is_plain_head(operation):
+            return False
+        ends: set[int] = set()
+        for output in self.network.outputs:
+            current = self.graph.operations[output]
+            while current.kind in ("shape", "dropout") and len(current.inputs) == 1:
+                current = self.graph.operations[current.inputs[0]]
+            ends.add(current.index)
+        return ends == {operation.index}
+
+    # Residual streams ---------------------------------------------------------------------------
+
+    @cached_property
+    def _streams(self) -> dict[int, int]:
+        """How many branches add to the stream of each addition."""
+        return {
+            branch.addition.index: len(stream) for stream in self.graph.streams for branch in stream
+        }
+
+    def branches_of_stream(self, branch: Branch) -> int:
+        """How many branches add to the same stream."""
+        return self._streams[branch.addition.index]
+
+    @cached_property
+    def _branch_ends(self) -> dict[int, Branch]:
+        return {branch.last_weight.index: branch for branch in self.graph.branches}
+
+    def branch_ending_with(self, operation: Operation) -> Branch | None:
+        """The residual branch whose size this weight sets; None if a norm or a scale does."""
+        branch = self._branch_ends.get(operation.index)
+        own = branch is None or has_own_size(self.graph, branch, self.is_norm)
+        return None if own else branch
+
+    @cached_property
+    def query_factors(self) -> dict[int, float]:
+        """Variance of the attention logits that unit queries and keys would make, if not one."""
+        return query_factors(self.graph)
+
+    @cached_property
+    def _recurrences(self) -> dict[str, Recurrence]:
+        return recurrences(self.graph)
+
+    def recurrence(self, parameter: Parameter) -> Recurrence | None:
+        """The loop in which a weight reads its own result, if it stands in one."""
+        return self._recurrences.get(parameter.name)
+
+    def steps_of_sum(self, operation: Operation) -> int:
+        """How many steps of a loop of rectified units add this result up; 1 outside of such."""
+        for found in self._recurrences.values():
+            rectified = found.activation is not None and found.activation.name in _RECTIFIERS
+            if rectified and found.inputs.intersection(operation.parameters):
+                return found.steps
+        return 1
+
+    # Signals --------------------------------------------------------------------------------------
+
+    def is_tied(self, parameter: Parameter) -> bool:
+        """Whether an embedding also multiplies a signal: its vectors make the logits."""
+        return any(op.kind == "weighted" for op in self._users.get(parameter.name, ()))
+
+    def is_position(self, parameter: Parameter) -> bool:
+        """Whether what is looked up or added is the same for all samples."""
+        operation = self.user(parameter)
+        if operation is None or parameter.kind not in ("embedding", "other"):
+            return False
+        if operation.kind == "embedding":
+            return self._is_same_for_all(operation)
+        wide = sum(size > 1 for size in parameter.layout.shape) > 1
+        return operation.function in _ADDING and wide
+
+    def _is_same_for_all(self, operation: Operation) -> bool:
+        samples = self.observation.samples
+        if samples < 2 or not operation.shape:
+            return False
+        if operation.shape[0] % samples:
+            return True  # it has no axis of samples
+        seen = self.observation.reading(operation.index)
+        if seen is None or seen.sample_spread is None or seen.second_moment is None:
+            return False
+        return seen.sample_spread <= _SAME**2 * seen.second_moment.value
+
+    def is_alone(self, parameter: Parameter, operation: Operation) -> bool:
+        """Whether no other parameter but biases takes part in an operation."""
+        others = (self.network.parameter(n) for n in operation.parameters if n != parameter.name)
+        return all(other.kind == "bias" for other in others)
+
+    def is_scale(self, parameter: Parameter) -> bool:
+        """Whether a raw parameter multiplies or shifts unit by unit, or steers attention."""
+        operation = self.user(parameter)
+        if operation is None or operation.kind in ("concatenate", "weighted", "shape"):
+            return False
+        return not self.is_position(parameter) or operation.index in self.graph.steering
+
+    @cached_property
+    def _token_square(self) -> float:
+        """Planned second moment of the token embeddings, which positions are measured by."""
+        tables = [p for p in self.network.parameters if p.kind == "embedding" and self.is_tied(p)]
+        return min((self.lookup_square(p) for p in tables), default=1.0)
+
+    def lookup_square(self, parameter: Parameter) -> float:
+        """Planned second moment of an embedding, a position or a token."""
+        if parameter.kind == "embedding" and self.is_tied(parameter):
+            return TIED_LOGITS_STD**2 / parameter.layout.out
+        if self.is_position(parameter):
+            return self._token_square / 2
         return 1.0
+
+    def _planned_square(self, parameter: Parameter) -> float:
+        if self.is_kept(parameter) or not parameter.trainable:
+            return self.parameter_reading(parameter).value_rms ** 2
+        return self.lookup_square(parameter)
+
+    def _given(self, operation: Operation, signals: Sequence[Signal]) -> Signal | None:
+        """What the plan sets a result to."""
+        if operation.kind == "input":
+            return Signal(0.0, self.observation.input_second_moment or 1.0)
+        if operation.kind == "weighted":
+            self._targets[operation.index] = target = target_of(operation, self, signals)
+            return Signal(0.0, self._weighted_square(operation, target))
+        if operation.kind == "embedding":
+            squares = [
+                self._planned_square(self.network.parameter(n)) for n in operation.parameters
+            ]
+            return Signal(0.0, max(squares, default=1.0))
+        if self.is_norm(operation):
+            return Signal(0.0, 0.0 if self.stays_zero(operation) else 1.0)
+        if operation.kind == "composite" and operation.score_scale is None:
+            return Signal(0.0, _STATE_SQUARE)
+        if operation.kind == "other" and operation.parameters and operation.inputs:
+            return self._shifted(operation, signals[operation.inputs[0]])
+        return None
+
+    def _weighted_square(self, operation: Operation, target: Target) -> float:
+        """The target, or what was measured where the weight stays as it is."""
+        weights = [self.network.parameter(name) for name in operation.parameters]
+        matrices = [p for p in weights if p.kind in ("weight", "embedding")]
+        if matrices and all(self.is_kept(p) or not p.trainable for p in matrices):
+            seen = self.observation.reading(operation.index)
+            if seen is not None and seen.second_moment is not None:
+                return seen.second_moment.value
+        branch = self.branch_ending_with(operation)
+        if branch is not None and any(self.is_zero(p) for p in matrices):
+            return 0.0
+        return target.value
+
+    def _shifted(self, operation: Operation, signal: Signal) -> Signal | None:
+        """A signal times a scale of the model's own, or plus positions."""
+        parameters = [self.network.parameter(name) for name in operation.parameters]
+        if operation.function in SCALING:
+            square = math.prod(self.parameter_reading(p).value_rms ** 2 for p in parameters)
+            if operation.function in ("div", "truediv"):
+                square = 1 / square if square else 1.0
+            return Signal(signal.mean * math.sqrt(square), signal.square * square)
+        if operation.function in _ADDING:
+            added = sum(self._planned_square(p) for p in parameters if self.is_position(p))
+            return Signal(signal.mean, signal.square + added)
+        return None
+
+    @cached_property
+    def _targets(self) -> dict[int, Target]:
+        return {}
+
+    @cached_property
+    def signals(self) -> tuple[Signal, ...]:
+        """The planned signal of every operation."""
+        return propagated(self.graph.operations, self._given)
+
+    def target(self, operation: Operation) -> Target:
+        """What a weighted operation's result should be."""
+        _ = self.signals
+        return self._targets[operation.index]
+
+    def incoming(self, operation: Operation) -> Signal:
+        """What arrives at a weighted operation."""
+        sources = [self.signals[i] for i in operation.inputs]
+        if not sources:
+            return Signal(0.0, 1.0)
+        if operation.function in ("bilinear", "einsum"):
+            return Signal(0.0, math.prod(signal.square for signal in sources))
+        return sources[0]
+
+    def direction_of(self, magnitude: Parameter) -> Parameter | None:
+        """The direction v that belongs to a weight norm's scale g."""
+        ending = (("original0", "original1"), ("_g", "_v"))
+        for old, new in ending:
+            if magnitude.name.endswith(old):
+                name = magnitude.name.removesuffix(old) + new
+                return next((p for p in self.network.parameters if p.name == name), None)
+        return None

@@ -106,6 +106,8 @@ class ParameterReading:
             and rows of fewer than four numbers.
         constant_blocks: how many of the stacked matrices (gates; q, k and v) hold one value each,
             where the tensor as a whole holds several.
+        distinct_values: of a vector, how many different values it holds if they are at most four;
+            None for more, and for other tensors.
     """
 
     name: str
@@ -121,6 +123,7 @@ class ParameterReading:
     update_ratio: float | None = None
     repeated_rows: float | None = None
     constant_blocks: int = 0
+    distinct_values: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +178,9 @@ class Observation:
         mode: ``train`` or ``eval``.
         raised: the error that stopped the pass, if one did.
         prior_loss: what a model pays that knows only the class shares, or the target's mean.
+        best_constant: the output, by unit of the head, of a model that knows only the class shares
+            or the target's mean (centred log shares, log odds, means); None where the batch does
+            not show that it differs from zero.
         jacobian: singular values from input to output, if they were asked for.
     """
 
@@ -194,6 +200,7 @@ class Observation:
     mode: str = "train"
     raised: str | None = None
     prior_loss: float | None = None
+    best_constant: tuple[float, ...] | None = None
     jacobian: JacobianReading | None = None
 
     def reading(self, operation: int) -> Reading | None:

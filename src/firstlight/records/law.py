@@ -1,50 +1,16 @@
-"""Laws as exact data: what a weight is drawn from.
-
-Every number in a law is rounded to nine significant decimal digits when the law is made. The
-functions that compute scales (exp, log, erf …) differ in their last bits between processors; nine
-digits are the same everywhere, and a float32 needs no more to be told from its neighbours.
-"""
+"""Laws as exact data: what a weight is drawn from; their numbers are rounded to nine digits."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from firstlight.errors import BadInputError
-
-
-def nine_digits(value: float) -> float:
-    """Round to nine significant decimal digits.
-
-    >>> nine_digits(1 / 3)
-    0.333333333
-    """
-    return float(f"{value:.9g}")
-
-
-class _Exact:
-    """Rounds each float field to nine digits and refuses what is not finite."""
-
-    __slots__ = ()
-
-    def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            if not math.isfinite(value):
-                raise BadInputError(
-                    f"{type(self).__name__}: {field.name} must be a finite number, got {value}"
-                )
-            object.__setattr__(self, field.name, nine_digits(float(value)))
-
-    def _refuse(self, field: str, allowed: str) -> None:
-        value = getattr(self, field)
-        raise BadInputError(f"{type(self).__name__}: {field} must be {allowed}, got {value:g}")
+from firstlight.records.exact import Exact
+from firstlight.records.patterned import Hadamard, Mimetic, PaddedIdentity, Sinusoidal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Constant(_Exact):
+class Constant(Exact):
     """Every element equals ``value``."""
 
     value: float
@@ -54,7 +20,7 @@ class Constant(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Normal(_Exact):
+class Normal(Exact):
     """Independent normal elements: N(mean, std²)."""
 
     mean: float = 0.0
@@ -70,7 +36,7 @@ class Normal(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Uniform(_Exact):
+class Uniform(Exact):
     """Independent uniform elements between ``low`` and ``high``."""
 
     low: float
@@ -88,7 +54,7 @@ class Uniform(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TruncatedNormal(_Exact):
+class TruncatedNormal(Exact):
     """Normal elements cut at bounds that are given in σ *of the parent* normal.
 
     ``mean`` and ``std`` are the *realised* ones, after the cut. (torch's ``trunc_normal_`` takes
@@ -118,7 +84,7 @@ class TruncatedNormal(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Orthogonal(_Exact):
+class Orthogonal(Exact):
     """``gain`` times a uniformly random isometry (orthonormal rows or columns)."""
 
     gain: float = 1.0
@@ -128,7 +94,7 @@ class Orthogonal(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeltaOrthogonal(_Exact):
+class DeltaOrthogonal(Exact):
     """An orthogonal matrix at the kernel's centre, zeros around it (Xiao et al. 2018)."""
 
     gain: float = 1.0
@@ -138,7 +104,7 @@ class DeltaOrthogonal(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mirrored(_Exact):
+class Mirrored(Exact):
     """``gain · [[O, −O], [−O, O]]`` with O an isometry: the looks-linear start.
 
     ``outputs`` mirrors the rows, ``inputs`` the columns; the first weight of a chain mirrors only
@@ -163,7 +129,7 @@ class Mirrored(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity(_Exact):
+class Identity(Exact):
     """``gain`` times the (partial) identity; on kernels at the centre (Dirac)."""
 
     gain: float = 1.0
@@ -173,7 +139,7 @@ class Identity(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sparse(_Exact):
+class Sparse(Exact):
     """Normal elements, of which each unit keeps (1 − zero_fraction) · fan_in (Martens 2010)."""
 
     std: float
@@ -190,6 +156,47 @@ class Sparse(_Exact):
         return f"sparse ({self.zero_fraction:.0%} zeros), N(0, {self.std:.4g}²)"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listed(Exact):
+    """Each element given, in logical order: a bias from measurements or from class priors."""
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
+        super().__post_init__()
+
+    def __str__(self) -> str:
+        if not self.values:
+            return "no numbers"
+        return f"{len(self.values)} given, {min(self.values):.4g} … {max(self.values):.4g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stacked:
+    """A law for each stacked matrix (gate, group, packed q/k/v), in storage order.
+
+    A vector of gate biases takes one constant for each gate: an LSTM's forget bias of 1 is
+    ``Stacked(laws=tuple(Constant(value=v) for v in (0, 1, 0, 0)))``.
+    """
+
+    laws: tuple[Law, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "laws", tuple(self.laws))
+        if not self.laws:
+            raise BadInputError("Stacked: needs at least one law, got none")
+        for law in self.laws:
+            if isinstance(law, Listed | Stacked):
+                raise BadInputError(
+                    f"Stacked: takes laws of one matrix each, got {type(law).__name__};"
+                    " Listed takes the numbers of all stacked vectors"
+                )
+
+    def __str__(self) -> str:
+        return "stacked: " + "; ".join(str(law) for law in self.laws)
+
+
 Law = (
     Constant
     | Normal
@@ -200,6 +207,12 @@ Law = (
     | Mirrored
     | Identity
     | Sparse
+    | Hadamard
+    | PaddedIdentity
+    | Sinusoidal
+    | Mimetic
+    | Listed
+    | Stacked
 )
 
 ELEMENTWISE = (Constant, Normal, Uniform, TruncatedNormal)

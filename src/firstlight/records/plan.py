@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from firstlight.errors import BadInputError, near_names
@@ -73,6 +73,8 @@ class PlanEntry:
         source: the paper or derivation behind the rule.
         rejected: alternatives.
         zero_row: a row that stays zero (an embedding's padding), if any.
+        rows: of an added part (new tokens, say) the first row and the one after the last that are
+            drawn; the others stay. None for all.
         target: second moment that the result of the first operation with this weight should have;
             None where the rule does not set one (kept, biases, norms).
         calibrate: whether a measurement may rescale the law to reach the target. Isometries inside
@@ -88,8 +90,33 @@ class PlanEntry:
     source: str
     rejected: tuple[Rejected, ...] = ()
     zero_row: int | None = None
+    rows: tuple[int, int] | None = None
     target: float | None = None
     calibrate: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One parameter that two plans start differently; None where a plan does not have it."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.before or 'absent'} → {self.after or 'absent'}"
+
+
+def _start_of(entry: PlanEntry | None) -> str | None:
+    """What an entry does, in words that are equal only if the numbers are."""
+    if entry is None:
+        return None
+    if entry.law is None:
+        return "keep"
+    numbers = ", ".join(
+        f"{field.name}={getattr(entry.law, field.name)}" for field in fields(entry.law)
+    )
+    return f"{type(entry.law).__name__}({numbers})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +145,44 @@ class Plan(Shown):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def edit(self, name: str, law: Law, reason: str = "edited by hand") -> Plan:
+        """The plan with another law for one parameter; its forecast no longer holds.
+
+        Args:
+            name: canonical name of the parameter.
+            law: what it shall be drawn from.
+            reason: one line, why.
+
+        Raises:
+            BadInputError: no such parameter.
+        """
+        chosen = replace(
+            self[name],
+            action="draw",
+            law=law,
+            rule="edited",
+            reason=reason,
+            source="the user",
+            calibrate=False,
+        )
+        entries = tuple(chosen if entry.name == name else entry for entry in self.entries)
+        return replace(self, entries=entries, forecast=())
+
+    def diff(self, other: Plan) -> tuple[Difference, ...]:
+        """What changes from this plan to another, parameter by parameter; empty if nothing does.
+
+        Args:
+            other: a plan for the same model, or for one that shares names with it.
+        """
+        mine, others = ({e.name: e for e in plan} for plan in (self, other))
+        names = dict.fromkeys((*mine, *others))
+        pairs = ((name, mine.get(name), others.get(name)) for name in names)
+        return tuple(
+            Difference(name=name, before=_start_of(old), after=_start_of(new))
+            for name, old, new in pairs
+            if _start_of(old) != _start_of(new)
+        )
 
     def apply(self, model: Any, seed: int | None = None, namespace: str = "") -> Receipt:
         """Draw every parameter of the plan into ``model``; see `firstlight.apply`."""

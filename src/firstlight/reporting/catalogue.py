@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from firstlight.initializers.technique import Technique
@@ -16,7 +17,7 @@ def print_techniques(techniques: Sequence[Technique], console: Console | None = 
     table.add_column("technique", style="bold", no_wrap=True)
     table.add_column("law")
     for technique in techniques:
-        table.add_row(technique.name, technique.formula)
+        table.add_row(technique.name, escape(technique.formula))  # W[i, j] is no markup
     console = console or Console()
     console.print(table)
     console.print("\nMore on one: firstlight techniques NAME", highlight=False)
@@ -41,5 +42,5 @@ def print_technique(technique: Technique, console: Console | None = None) -> Non
     table.add_column()
     for name, text in rows:
         if text:
-            table.add_row(name, text)
+            table.add_row(name, escape(text))
     (console or Console()).print(table)

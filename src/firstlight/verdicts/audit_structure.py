@@ -20,6 +20,8 @@ from firstlight.records.law import (
     Sparse,
 )
 from firstlight.records.network import Layout
+from firstlight.records.patterned import Hadamard, PaddedIdentity, Sinusoidal
+from firstlight.verdicts.audit_patterns import fixed_pattern
 
 _EXACT = 1e-4
 """How far an isometry may be from one: float32 products of thousands of terms."""
@@ -29,6 +31,18 @@ _SCREENED = 8
 
 _FEWEST_COLUMNS = 8
 """A row of fewer says nothing by its count of zeros."""
+
+TECHNIQUES: dict[type, str] = {
+    Orthogonal: "orthogonal",
+    DeltaOrthogonal: "delta_orthogonal",
+    Mirrored: "mirrored",
+    Identity: "identity",
+    Sparse: "sparse",
+    Hadamard: "zero_hadamard",
+    PaddedIdentity: "idinit",
+    Sinusoidal: "sinusoidal",
+}
+"""What a structured law is called."""
 
 Matrix = NDArray[np.floating]
 
@@ -102,7 +116,8 @@ def structure_of(
 ) -> Law | None:
     """The structured law whose pattern a tensor has, with its gain to four digits; None if none.
 
-    Identity, mirrored and delta-orthogonal come before orthogonal, of which they are special cases.
+    Identity, mirrored, delta-orthogonal and the fixed patterns come before orthogonal, of which
+    they are special cases.
 
     Args:
         values: in storage order, finite.
@@ -120,17 +135,33 @@ def structure_of(
     if layout.kernel:
         middle = [size // 2 for size in layout.kernel]
         centre = int(np.ravel_multi_index(middle, layout.kernel))
-    found: set[Law | None] = set()
+    found: list[Law] = []
     for index in range(stacked):
-        around = np.delete(matrices[index], centre, axis=2) if taps > 1 else None
-        if around is not None and np.any(around):
-            law = _plain_isometry(matrices[index].reshape(rows, -1), tolerance, delta=False)
-        else:
-            law = _centre_law(matrices[index, :, :, centre], tolerance, delta=taps > 1)
-        found.add(law)
-        if law is None or len(found) > 1:
+        law = _whole_law(matrices[index], centre, tolerance)
+        if law is None or (found and type(law) is not type(found[0])):
             return None
-    return found.pop()
+        found.append(law)
+    return _common(found)
+
+
+def _whole_law(matrix: Matrix, centre: int, tolerance: float) -> Law | None:
+    """The law of one matrix or kernel (out, in, kernel elements)."""
+    pattern = fixed_pattern(matrix, centre, tolerance)
+    if pattern is not None:
+        return pattern
+    kernel = matrix.shape[2] > 1
+    if kernel and np.any(np.delete(matrix, centre, axis=2)):
+        return _plain_isometry(matrix.reshape(len(matrix), -1), tolerance, delta=False)
+    return _centre_law(matrix[:, :, centre], tolerance, delta=kernel)
+
+
+def _common(laws: list[Law]) -> Law | None:
+    """The one law of all stacked matrices; None if they differ in more than estimated noise."""
+    padded = [law for law in laws if isinstance(law, PaddedIdentity)]
+    if padded and len({law.gain for law in padded}) == 1:
+        square = sum(law.noise**2 for law in padded) / len(padded)
+        return PaddedIdentity(gain=padded[0].gain, noise=_four_digits(math.sqrt(square)))
+    return laws[0] if len(set(laws)) == 1 else None
 
 
 def stored_isometry(

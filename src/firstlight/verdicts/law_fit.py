@@ -18,20 +18,24 @@ from firstlight.laws.elementwise import parent_of
 from firstlight.laws.moments import moments
 from firstlight.records.law import (
     Constant,
-    DeltaOrthogonal,
-    Identity,
     Law,
-    Mirrored,
+    Listed,
     Normal,
-    Orthogonal,
     Sparse,
+    Stacked,
     TruncatedNormal,
     Uniform,
 )
 from firstlight.records.network import Layout
 from firstlight.verdicts.audit_estimates import Candidate, estimated_laws
 from firstlight.verdicts.audit_numbers import Numbers, Reals, numbers_of
-from firstlight.verdicts.audit_structure import sparse_law, stored_isometry, structure_of
+from firstlight.verdicts.audit_structure import (
+    TECHNIQUES,
+    sparse_law,
+    stored_isometry,
+    structure_of,
+)
+from firstlight.verdicts.stack_fit import listed_p, stacked_constants, stacked_p
 
 REJECT = 0.01
 """The true law stays in the set 99 times of 100."""
@@ -39,14 +43,6 @@ REJECT = 0.01
 _TESTS = 4
 _EXACT_PAIRS = 100_000
 """Up to this many pairs of values Smirnov's exact distribution."""
-
-_TECHNIQUES: dict[type, str] = {
-    Orthogonal: "orthogonal",
-    DeltaOrthogonal: "delta_orthogonal",
-    Mirrored: "mirrored",
-    Identity: "identity",
-    Sparse: "sparse",
-}
 
 Random = Normal | Uniform | TruncatedNormal
 
@@ -205,9 +201,13 @@ def fit_p(
             return _elementwise_p(numbers, law, layout, resolution, level)
         case Sparse():
             return float(values is not None and sparse_law(values, layout) == law)
+        case _ if values is None:
+            return 0.0
+        case Listed():
+            return listed_p(values, law, layout, resolution)
+        case Stacked():
+            return stacked_p(values, law, layout, fit_p, resolution=resolution, level=level)
         case _:
-            if values is None:
-                return 0.0
             return float(structure_of(values, layout, resolution=resolution) == law)
 
 
@@ -264,11 +264,12 @@ def fitting_laws(
     if numbers.constant and (numbers.size > 1 or numbers.low in (0.0, 1.0)):
         law = Constant(value=numbers.low)
         return [(("constant" if law.value not in (0, 1) else str(law), str(law), law), 1.0)]
-    structure = structure_of(values, layout, resolution=resolution)
+    structure: Law | None = stacked_constants(values, layout)
+    structure = structure or structure_of(values, layout, resolution=resolution)
     if structure is None and numbers.zeros:
         structure = _sparse(values, layout, level)
     if structure is not None:
-        return [((_TECHNIQUES[type(structure)], str(structure), structure), 1.0)]
+        return [((TECHNIQUES.get(type(structure)), str(structure), structure), 1.0)]
     packed = stored_isometry(values, layout, resolution=resolution)
     if packed is not None:
         return [((None, f"{packed}, all {layout.stacks[0][0]}s together", packed), 1.0)]

@@ -28,11 +28,14 @@ class Undecided:
         uninformed: what equal logits or predictions of zero cost.
         prior: what the best constant output costs: the entropy of the class shares, the loss of
             the target's mean (of its median for the absolute error).
+        constant: that output, one number for each of the head's units, where the batch shows beyond
+            chance that it is not zero: centred log shares, log odds, means.
     """
 
     paid: float
     uninformed: float
     prior: float
+    constant: tuple[float, ...] | None = None
 
     def of(self, loss: float) -> tuple[float, float]:
         """Both in proportion to the loss that is trained on: it may weigh this call, or add to it.
@@ -81,8 +84,12 @@ def undecided(
         return None
     with torch.no_grad():
         uninformed, prior = price(func, head.detach(), target.detach(), options)
+        best = _CONSTANTS.get(func)
         return Undecided(
-            paid=float(result.detach().float().mean()), uninformed=uninformed, prior=prior
+            paid=float(result.detach().float().mean()),
+            uninformed=uninformed,
+            prior=prior,
+            constant=None if best is None else best(head.detach(), target.detach(), options),
         )
 
 
@@ -174,6 +181,62 @@ def _regression(
 
     return price(torch.zeros(())), price(middle.reshape(shape))
 
+
+_MOST_UNITS = 4096
+"""Larger heads have more classes than a batch can tell the shares of."""
+_BEYOND_CHANCE = 5.0
+"""Standard errors from which a share or mean is taken as one of the task, not of the batch."""
+
+
+def _log_shares(
+    head: Tensor, target: Tensor, options: Mapping[str, Any]
+) -> tuple[float, ...] | None:
+    """Centred ln p of the classes, each counted once more than it was; None if about equal."""
+    classes = head.shape[1 if head.dim() > 1 else 0]
+    plain = options["weight"] is None and not options.get("label_smoothing", 0.0)
+    if target.is_floating_point() or not plain or classes > _MOST_UNITS:
+        return None
+    known = target[target != options["ignore_index"]].reshape(-1)
+    counts = _host(torch.bincount(known, minlength=classes))
+    expected = max(len(known), 1) / classes
+    # Pearson's statistic of equal shares has mean K − 1 and variance 2 (K − 1).
+    statistic = float(((counts - expected) ** 2 / expected).sum())
+    if statistic < classes - 1 + _BEYOND_CHANCE * math.sqrt(2 * max(classes - 1, 1)):
+        return None
+    logs = ((counts + 1) / (len(known) + classes)).log()
+    return tuple((logs - logs.mean()).tolist())
+
+
+def _log_odds(head: Tensor, target: Tensor, options: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Ln p/(1 − p) of each output that is not as often one as zero."""
+    plain = options["weight"] is None and options.get("pos_weight") is None
+    rows = _host(_per_output(target.float().expand_as(head)))
+    if not plain or len(rows) > _MOST_UNITS:
+        return None
+    number = rows.shape[1]
+    shares = (rows.sum(dim=1) + 1) / (number + 2)
+    certain = (shares - 0.5).abs() > _BEYOND_CHANCE * 0.5 / math.sqrt(number)
+    odds = (shares / (1 - shares)).log().where(certain, 0.0)
+    return tuple(odds.tolist()) if bool(certain.any()) else None
+
+
+def _means(head: Tensor, target: Tensor, _options: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """The mean of each output that is not zero."""
+    rows = _host(_per_output(torch.broadcast_tensors(head, target)[1].float()))
+    if len(rows) > _MOST_UNITS or rows.shape[1] < 2:
+        return None
+    means, errors = rows.mean(dim=1), rows.std(dim=1) / math.sqrt(rows.shape[1])
+    certain = means.abs() > _BEYOND_CHANCE * errors
+    return tuple(means.where(certain, 0.0).tolist()) if bool(certain.any()) else None
+
+
+_CONSTANTS: dict[Any, Callable[..., tuple[float, ...] | None]] = {
+    functional.cross_entropy: _log_shares,
+    functional.binary_cross_entropy_with_logits: _log_odds,
+    functional.mse_loss: _means,
+    functional.smooth_l1_loss: _means,
+    functional.huber_loss: _means,
+}
 
 _PRICES: dict[Any, Callable[..., tuple[float, float]]] = {
     functional.cross_entropy: _classes,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from firstlight.frameworks.torch.functions import WEIGHTED
 from firstlight.frameworks.torch.identities import reference
 from firstlight.frameworks.torch.replay import agrees
 from firstlight.frameworks.torch.written import Written
@@ -137,6 +138,8 @@ def _is_no_activation(run: _Run, operations: Sequence[Operation], uses: Sequence
         return True
     if root.kind in _NO_ROOTS - {"activation"} or root.function in _REDUCTIONS:
         return True
+    if root.kind == "other" and root.function in WEIGHTED:
+        return True  # a product of two signals: scores of attention
     users = uses[last.index]
     if not users or any(operations[user].function not in _REDUCTIONS for user in users):
         return False
