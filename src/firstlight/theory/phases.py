@@ -1,0 +1,95 @@
+"""The phase diagram of the plain chain: χ₁ at the fixed length over (σ_w², σ_b²)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from firstlight.records.prediction import PhaseDiagram
+from firstlight.theory.formulas import Array
+from firstlight.theory.propagation import Medium
+
+_LENGTHS: Array = np.geomspace(1e-8, 1e6, 225)  # sixteen a decade; q = 1 is one of them
+_COLUMNS, _ROWS = 33, 21
+_EDGE_POINTS = 60
+_LEAST_BIAS = 0.3  # height of the diagram where the start and the edge ask for no more
+_ROUNDING = 1e-9
+_ONE = len(_LENGTHS) * 8 // 14  # where q = 1
+
+
+def phase_diagram(
+    medium: Medium, sigma_w2: float, sigma_b2: float, *, dropout: float = 0.0
+) -> PhaseDiagram:
+    """A grid of χ₁ and q*, wide enough to hold a start and the edge of chaos.
+
+    Fixed lengths are those reached from q = 1, as in `mean_field.fixed_length`, on a table of E φ²
+    and E φ′² that is interpolated in ln q (q* to half a per cent).
+
+    Args:
+        medium: the activation.
+        sigma_w2: of a start that the grid should hold.
+        sigma_b2: likewise.
+        dropout: rate; it acts as σ_w²/(1 − rate).
+
+    Returns:
+        Plain data: 33 columns, 21 rows.
+
+    >>> relu = phase_diagram(Medium("relu"), 2.0, 0.0)
+    >>> max(map(max, relu.chi)) / max(relu.sigma_w2)  # χ₁ = σ_w²/2 for ReLU
+    0.5
+    """
+    tables = [medium.statistics(float(q)) for q in _LENGTHS]
+    second = np.array([t.second for t in tables]) / (1 - dropout)
+    derivative = np.array([t.derivative for t in tables]) / (1 - dropout)
+    edge = _edge(second, derivative)
+    at_one = next((point for point in edge if math.isclose(point[2], 1.0)), None)
+    wanted_w = [sigma_w2, *([at_one[0]] if at_one else [])]
+    wanted_b = [sigma_b2, *([at_one[1]] if at_one else [])]
+    columns = np.linspace(0.0, 2 * max(wanted_w), _COLUMNS)[1:]
+    rows = np.linspace(0.0, max(2 * max(wanted_b), _LEAST_BIAS), _ROWS)
+    lengths = [[_fixed(second, w, b) for w in columns] for b in rows]
+    logs = np.log(_LENGTHS)
+    chi = [
+        [
+            float(w * np.interp(math.log(min(max(q, _LENGTHS[0]), _LENGTHS[-1])), logs, derivative))
+            for w, q in zip(columns, row, strict=True)
+        ]
+        for row in lengths
+    ]
+    shown = [e for e in edge if e[0] <= columns[-1] and e[1] <= rows[-1]]
+    thinned = shown[:: max(1, len(shown) // _EDGE_POINTS)]
+    return PhaseDiagram(
+        sigma_w2=tuple(float(w) for w in columns),
+        sigma_b2=tuple(float(b) for b in rows),
+        chi=tuple(map(tuple, chi)),
+        fixed_length=tuple(map(tuple, lengths)),
+        edge=tuple(thinned),
+    )
+
+
+def _edge(second: Array, derivative: Array) -> list[tuple[float, float, float]]:
+    points = []
+    for q, m, d in zip(_LENGTHS, second, derivative, strict=True):
+        if d <= 0:
+            continue
+        bias = q - m / d
+        if bias >= -_ROUNDING * q:
+            points.append((float(1 / d), max(0.0, float(bias)), float(q)))
+    return points
+
+
+def _fixed(second: Array, sigma_w2: float, sigma_b2: float) -> float:
+    growth = sigma_w2 * second + sigma_b2 - _LENGTHS
+    if abs(growth[_ONE]) <= _ROUNDING:
+        return 1.0
+    step = 1 if growth[_ONE] > 0 else -1
+    at = _ONE
+    while 0 <= at + step < len(_LENGTHS):
+        before, after = growth[at], growth[at + step]
+        if (after > 0) != (before > 0) or after == 0:
+            share = before / (before - after)
+            low, high = math.log(_LENGTHS[at]), math.log(_LENGTHS[at + step])
+            return math.exp(low + share * (high - low))
+        at += step
+    return math.inf if step > 0 else 0.0
