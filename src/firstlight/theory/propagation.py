@@ -80,7 +80,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Expectations at one length; ``slope`` is E[z·φ·φ′]/√q, ``kurtosis`` E φ⁴/(E φ²)², ``tilt`` E[z·φ′]."""
+    """Expectations at one length q, with z standard normal and φ at √q·z.
+
+    Args:
+        mean: E φ.
+        second: E φ².
+        kurtosis: E φ⁴/(E φ²)².
+        derivative: E φ′².
+        slope: E[z·φ·φ′]/√q.
+        tilt: E[z·φ′].
+    """
 
     mean: float
     second: float

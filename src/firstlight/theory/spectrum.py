@@ -79,7 +79,7 @@ class KernelTable:
         act: the activation.
     """
 
-    _SPACING = 0.2  # in ln q
+    _SPACING = 0.1  # in ln q
 
     def __init__(self, act: Activation) -> None:
         self._at = lru_cache(maxsize=None)(self._computed)
@@ -93,7 +93,7 @@ class KernelTable:
     def at(self, q: float) -> Array:
         """Weights that add up to one: K(c)/K(1) at length q is Σ w·c^n.
 
-        A cubic through the four stored lengths around q; between them it is off by about 1e-5.
+        A cubic through the four stored lengths around q; between them it is off by about 1e-6.
         """
         place = math.log(q) / self._SPACING
         low = math.floor(place)

@@ -12,6 +12,7 @@ from firstlight.theory.mean_field import edge_of_chaos, fixed_length, length_slo
 from firstlight.theory.propagation import Journey, Medium, Setting
 
 _EQUAL = 1e-9
+_NOTHING = 1e-14  # a mean below this is rounding
 _NEAR_ONE = 1e-7
 _SPREAD_WORTH_SAYING, _SPREAD_BEYOND_MEASURE = 0.5, 5.0
 
@@ -38,7 +39,7 @@ def gains(act: Activation) -> dict[str, Any]:
     """Moments at q = 1 and the three gains, by the names of a prediction's fields."""
     found = moments(act)
     result: dict[str, Any] = {
-        "mean": found.mean,
+        "mean": found.mean if abs(found.mean) > _NOTHING else 0.0,
         "second_moment": found.second_moment,
         "variance": found.variance,
         "derivative_second_moment": found.derivative_second_moment,
@@ -61,7 +62,7 @@ def edge(act: Activation) -> dict[str, Any]:
     try:
         sigma_w2, sigma_b2 = edge_of_chaos(act)
     except InfeasibleError as error:
-        return {"edge": None, "edge_note": str(error)}
+        return {"edge": None, "edge_note": str(error).partition(": ")[2]}
     slope = length_slope(act, 1.0, sigma_w2)
     note = (
         f"unstable: an error in the length grows by {slope:.4g} a layer"
