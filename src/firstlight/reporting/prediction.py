@@ -165,6 +165,11 @@ def instead(said: Prediction) -> str:
     )
 
 
+def limit(said: Prediction) -> str:
+    """Why the depth is out of reach and what would help; empty if it is not."""
+    return f"{said.limit.sentence[0].upper()}{said.limit.sentence[1:]}." if said.limit else ""
+
+
 def change_rows(said: Prediction) -> list[tuple[str, ...]]:
     """The changes that were considered where the depth is out of reach."""
     if said.limit is None:

@@ -312,7 +312,7 @@ def _prediction(said: Prediction, look: Look) -> list[Block]:
         changes = [[look.text(cell) for cell in row] for row in theory.change_rows(said)]
         what, *figures, helps = theory.CHANGE_HEADS
         heads = [what, *(f">{head}" for head in figures), helps]
-        blocks += ["", look.text(f"{said.limit.sentence}."), "", table(look, heads, changes)]
+        blocks += ["", look.text(theory.limit(said)), "", table(look, heads, changes)]
     if said.instead is not None:
         blocks += ["", look.text(f"The planner's start: {theory.instead(said)}")]
     notes: list[Block] = [look.text(f"Note: {remark}.") for remark in said.remarks]

@@ -228,7 +228,7 @@ def _prediction(said: Prediction) -> Chapter:
         parts.append(Table(caption=caption, heads=("figure", "value"), rows=rows, code=()))
     if said.limit is not None:
         parts += [
-            f"{said.limit.sentence}.",
+            theory.limit(said),
             Table(
                 caption="What would help a plain chain of this depth",
                 heads=theory.CHANGE_HEADS,

@@ -12,7 +12,7 @@ from firstlight.theory.propagation import Medium
 
 _LENGTHS: Array = np.geomspace(1e-8, 1e6, 225)  # sixteen a decade; q = 1 is one of them
 _COLUMNS, _ROWS = 33, 21
-_EDGE_POINTS = 60
+_EDGE_POINTS = 40
 _LEAST_BIAS = 0.3  # height of the diagram where the start and the edge ask for no more
 _ROUNDING = 1e-9
 _ONE = len(_LENGTHS) * 8 // 14  # where q = 1
@@ -57,8 +57,10 @@ def phase_diagram(
         ]
         for row in lengths
     ]
-    shown = [e for e in edge if e[0] <= columns[-1] and e[1] <= rows[-1]]
-    thinned = shown[:: max(1, len(shown) // _EDGE_POINTS)]
+    # The points just outside too, so that a drawn curve reaches the border.
+    inside = [e[0] <= columns[-1] and e[1] <= rows[-1] for e in edge]
+    shown = [e for i, e in enumerate(edge) if any(inside[max(0, i - 1) : i + 2])]
+    thinned = [*shown[:-1:2], shown[-1]] if len(shown) > _EDGE_POINTS else shown
     return PhaseDiagram(
         sigma_w2=tuple(float(w) for w in columns),
         sigma_b2=tuple(float(b) for b in rows),
