@@ -97,7 +97,7 @@ def _limit(
     if sigma_w2 is None:
         sigma_w2 = forward_gain(acting, length) ** 2 * max(0.0, 1 - sigma_b2 / length)
     setting = Setting(sigma_w2=sigma_w2, sigma_b2=sigma_b2, length=length)
-    journey = travel(Medium(acting), setting, max(depth, HORIZON))
+    journey = travel(Medium(acting), setting, depth, horizon=HORIZON)
     found = trainable_depth(journey)
     if depth <= found.layers:
         return None
@@ -148,7 +148,10 @@ def _changes(
     medium, square = Medium(phi), _keeping(phi)
     for norm in _NORMS:
         setting = Setting(sigma_w2=square, norm=norm)
-        yield _tried("norm", f"{norm} norm before each activation", medium, setting, depth)
+        what = f"{norm} norm before each activation"
+        if norm == "batch" and _drifts(medium):
+            what += " (its factor drifts with depth: measure it)"
+        yield _tried("norm", what, medium, setting, depth)
     yield _tried(
         "skip",
         f"a skip around each layer, with the branch times 1/√{depth}",
@@ -171,6 +174,13 @@ def _deep_start(phi: Activation, depth: int) -> Change | None:
     return _tried("start", what, Medium(odd_activation(phi)), setting, depth)
 
 
+def _drifts(medium: Medium) -> bool:
+    """Whether the length of single samples is unstable under batch norm."""
+    at = medium.statistics(1.0)
+    variance = at.second - at.mean**2
+    return variance > 0 and (at.slope - at.mean * at.tilt) / variance > 1 + 1e-6
+
+
 def _keeping(phi: Activation) -> float:
     try:
         return forward_gain(phi) ** 2
@@ -181,7 +191,7 @@ def _keeping(phi: Activation) -> float:
 def _tried(kind: Kind, what: str, medium: Medium, setting: Setting, depth: int) -> Change:
     if setting.skip is None and medium.statistics(1.0).derivative <= 0:
         return Change(kind=kind, what=what, limit_layers=1.0, delta_square_ratio=0.0, helps=False)
-    journey: Journey = travel(medium, setting, max(depth, _SHORTEST))
+    journey: Journey = travel(medium, setting, depth, horizon=_SHORTEST)
     limit = trainable_depth(journey).layers
     return Change(
         kind=kind,

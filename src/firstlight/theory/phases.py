@@ -10,12 +10,12 @@ from firstlight.records.prediction import PhaseDiagram
 from firstlight.theory.formulas import Array
 from firstlight.theory.propagation import Medium
 
-_LENGTHS: Array = np.geomspace(1e-8, 1e6, 225)  # sixteen a decade; q = 1 is one of them
+_LENGTHS: Array = np.geomspace(1e-6, 1e4, 161)  # sixteen a decade; q = 1 is one of them
 _COLUMNS, _ROWS = 33, 21
 _EDGE_POINTS = 40
 _LEAST_BIAS = 0.3  # height of the diagram where the start and the edge ask for no more
 _ROUNDING = 1e-9
-_ONE = len(_LENGTHS) * 8 // 14  # where q = 1
+_ONE = len(_LENGTHS) * 6 // 10  # where q = 1
 
 
 def phase_diagram(

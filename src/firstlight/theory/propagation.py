@@ -43,15 +43,17 @@ SOURCE = (
     " the recursion itself, so that the rule also holds off the fixed point and on the edge"
 )
 
+_FORGOTTEN = 0.9 * math.exp(-DECADES_E)
+
 HORIZON = 1000
 """Layers that are followed before the last layer's rate is extended."""
 
 MOST_LISTED = 200
 
-# Beyond these lengths an activation is taken for homogeneous, as all are that get there.
-_SHORT, _LONG = 1e-12, 1e6
+# Beyond these lengths an activation is taken for a power of |x|.
+_SHORT, _LONG = 1e-12, 1e4
 _SHORT_KERNEL, _LONG_KERNEL = 1e-8, 1e4
-_TINY, _HUGE = 1e-290, 1e290
+_TINY, _HUGE, _LARGEST_LOG = 1e-290, 1e290, 670.0
 _ROUNDING = 1e-12
 _STILL = 1e-6  # a rate per layer below this is taken for none
 _WIDE_SCALES = (16.0, 4.0, 1.0)
@@ -179,12 +181,23 @@ class Medium:
         )
 
     def statistics(self, q: float) -> Statistics:
-        """Expectations at length q; very far from one as those of a homogeneous function."""
+        """Expectations at length q; very far from one by the power law that holds there."""
         inside = min(max(q, _SHORT), _LONG)
-        found, ratio = self._statistics(inside), q / inside
-        if ratio == 1:
+        found = self._statistics(inside)
+        if q == inside:
             return found
-        return replace(found, mean=found.mean * math.sqrt(ratio), second=found.second * ratio)
+        far = math.log(q / inside)
+        # φ ~ |x|^(e/2) out there: e is 1 for ReLU and its like, 0 for what saturates.
+        e = found.slope * inside / found.second if found.second > 0 else 1.0
+        bent = e - 1 if e > 0.5 else -0.5
+        return replace(
+            found,
+            mean=found.mean * _power(far, e / 2),
+            second=found.second * _power(far, e),
+            derivative=found.derivative * _power(far, bent),
+            slope=found.slope * _power(far, e - 1),
+            tilt=found.tilt * _power(far, bent / 2),
+        )
 
     def steepness(self, q: float, c: float) -> float:
         """dK/dc over K(1) at length q, for 0 ≤ c < 1."""
@@ -196,7 +209,13 @@ class Medium:
         return distance(self._kernels.at(min(max(q, _SHORT_KERNEL), _LONG_KERNEL)), epsilon)
 
 
-def travel(medium: Medium, setting: Setting, layers: int, *, width: int = 1) -> Journey:
+def _power(log: float, exponent: float) -> float:
+    return math.exp(min(log * exponent, _LARGEST_LOG))
+
+
+def travel(
+    medium: Medium, setting: Setting, layers: int, *, width: int = 1, horizon: int = 0
+) -> Journey:
     """Follow the recursion.
 
     Args:
@@ -204,10 +223,12 @@ def travel(medium: Medium, setting: Setting, layers: int, *, width: int = 1) -> 
         setting: the network.
         layers: how many to follow, ≥ 1.
         width: units, for `Journey.log_length_variance`.
+        horizon: follow up to this many until gradient and correlation are both lost.
 
     Returns:
         The journey.
     """
+    lost, total = False, 0.0
     keep, s2 = 1 - setting.dropout, None if setting.skip is None else setting.skip**2
     w2, b2, norm = setting.sigma_w2, setting.sigma_b2, setting.norm
     # Chains with a norm carry what the norm lets through: length one.
@@ -217,7 +238,11 @@ def travel(medium: Medium, setting: Setting, layers: int, *, width: int = 1) -> 
     arrived: list[tuple[float, ...]] = []
     rates: list[float] = []
     spreads: list[float] = []
-    for _ in range(layers):
+    for layer in range(max(layers, horizon)):
+        total += rates[-1] if rates else 0.0
+        lost = lost or abs(total) > DECADES_E
+        if layer >= layers and lost and abs(gaps[0] - gaps[1]) < _FORGOTTEN * ALIKE:
+            break
         scale = p - mean2 if norm == "batch" else p  # what a norm divides by
         seen = [min(1.0, max(0.0, gap * p / scale)) if scale > 0 else 0.0 for gap in gaps]
         arrived.append((p, *seen))
@@ -250,7 +275,9 @@ def travel(medium: Medium, setting: Setting, layers: int, *, width: int = 1) -> 
             # A fixed length is kept even where it is unstable: rounding must not push it off.
             p = p if abs(passed - p) <= _ROUNDING * p else passed
     columns = np.array(arrived, dtype=np.float64).T
-    return Journey(columns[0], columns[1], columns[2], np.array(rates[:-1]), np.array(spreads))
+    return Journey(
+        columns[0], columns[1], columns[2], np.array(rates[: len(arrived) - 1]), np.array(spreads)
+    )
 
 
 def _log(value: float) -> float:

@@ -18,14 +18,17 @@ from firstlight.theory.formulas import Array
 from firstlight.theory.gains import sampled
 
 _TERMS = 120
-# Nodes of the tail: n = _TERMS · x, x from 1 to 1e8, where cⁿ is zero unless c is one.
-_TAIL_X, _TAIL_STEP = np.linspace(0.0, math.log(1e8), 60, retstep=True)
+# Nodes of the tail, n = _TERMS·e^x by Simpson's rule: far beyond every c that a float can hold.
+_TAIL_X = np.linspace(0.0, 32.0, 101)
+_SIMPSON = np.where(np.arange(101) % 2 == 1, 4.0, 2.0)
+_SIMPSON[[0, -1]] = 1.0
 _TAIL_N = _TERMS * np.exp(_TAIL_X)
 EXPONENTS: Array = np.concatenate([np.arange(_TERMS, dtype=np.float64), _TAIL_N])
 """The powers of c that `spectrum` gives weights for."""
 
-# A tail whose mean power is above this times its first cannot be told from one with infinite slope.
-_LONGEST_TAIL = 50.0
+# A jump in the k-th derivative gives p = k + 3/2.
+_FLATTEST, _SMOOTH, _STEEPEST = 1.1, 6.0, 40.0
+_JUMP = 1.5
 _NEGLIGIBLE = 1e-13
 
 
@@ -37,8 +40,8 @@ def spectrum(act: Activation, q: float) -> Array:
         q: second moment of both pre-activations, > 0.
 
     Returns:
-        The weights; they add up to E φ², and Σ n·w_n is q·E φ′² to the extent that a power law
-        allows.
+        The weights; they add up to E φ², and Σ n·w_n is q·E φ′². Against closed forms, 1 − K(c)/K(1)
+        is off by up to 1e-5 of itself for kinks and 1e-12 for smooth φ.
 
     >>> from firstlight.theory.activations import activation
     >>> w = spectrum(activation("relu"), 1.0)
@@ -61,14 +64,29 @@ def _tail(squares: Array, total: float, slope: float) -> Array:
     if missing <= _NEGLIGIBLE * total:
         return np.zeros_like(_TAIL_N)
     missing_slope = slope - float(np.arange(_TERMS) @ squares)
-    mean = missing_slope / missing / _TERMS
-    # The mean of a power law n^(−p) from N on is N·(p − 1)/(p − 2).
-    p = (2 * mean - 1) / (mean - 1) if 1 < mean < _LONGEST_TAIL else 1.5
-    if mean <= 1:
-        p = 2.5
-    shape = np.exp((1 - p) * _TAIL_X)  # n^(−p)·dn with dn = n·dx
-    shape[[0, -1]] *= 0.5
-    result: Array = missing * shape / shape.sum()
+    wanted = missing_slope / missing
+    if wanted <= _TERMS:  # a jump of φ itself, whose slope at c = 1 is infinite, not E φ′²
+        return missing * _law(_JUMP)
+    # The power law n^(−p) of this mean power; the steeper, the smaller the mean.
+    low, high = _FLATTEST, _STEEPEST
+    while high - low > 1e-3:
+        p = (low + high) / 2
+        low, high = (p, high) if _law(p) @ _TAIL_N > wanted else (low, p)
+    nearest = round(low) + 0.5 * (1 if low > round(low) else -1)
+    if low < _SMOOTH:
+        # A jump of φ or of a derivative: its exponent is known, and what its law leaves over
+        # of either sum stands at the first node.
+        law = _law(nearest)
+        share = (missing_slope / missing / _TERMS - 1) / (law @ _TAIL_N / _TERMS - 1)
+        law *= share
+        law[0] += 1 - share
+        return missing * law
+    return missing * _law(low)
+
+
+def _law(p: float) -> Array:
+    shape = _SIMPSON * np.exp((1 - p) * _TAIL_X)  # n^(−p)·dn with dn = n·dx
+    result: Array = shape / shape.sum()
     return result
 
 
@@ -84,6 +102,7 @@ class KernelTable:
     def __init__(self, act: Activation) -> None:
         self._at = lru_cache(maxsize=None)(self._computed)
         self._act = act
+        self._last: tuple[float, Array] = (math.nan, np.empty(0))
 
     def _computed(self, index: int) -> Array:
         weights = spectrum(self._act, math.exp(index * self._SPACING))
@@ -95,6 +114,11 @@ class KernelTable:
 
         A cubic through the four stored lengths around q; between them it is off by about 1e-6.
         """
+        if q != self._last[0]:
+            self._last = q, self._interpolated(q)
+        return self._last[1]
+
+    def _interpolated(self, q: float) -> Array:
         place = math.log(q) / self._SPACING
         low = math.floor(place)
         t = place - low

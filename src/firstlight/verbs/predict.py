@@ -129,7 +129,7 @@ def predict(
         dropout=float(dropout),
         length=float(length),
     )
-    journey = travel(medium, setting, max(depth, HORIZON), width=width)
+    journey = travel(medium, setting, depth, width=width, horizon=HORIZON)
     plain = norm is None and branch is None
     return Prediction(
         activation=phi.name,
@@ -265,7 +265,8 @@ def _instead(reference: Any, depth: int) -> OtherStart | None:
     except InfeasibleError:  # a derivative of zero
         return None
     medium = Medium(odd_activation(known(reference)) if run.mirrored else known(reference))
-    journey = travel(medium, Setting(sigma_w2=run.gain**2, length=run.length), max(depth, HORIZON))
+    setting = Setting(sigma_w2=run.gain**2, length=run.length)
+    journey = travel(medium, setting, depth, horizon=HORIZON)
     return OtherStart(
         law=f"{'mirrored' if run.mirrored else 'orthogonal'} × {run.gain:.4g}",
         length=run.length,
