@@ -63,7 +63,7 @@ class PhaseDiagram:
         sigma_b2: the grid's rows.
         chi: one row per σ_b²; below 1 ordered (gradients vanish), above 1 chaotic (they explode).
         fixed_length: q* in the same order; 0 where the signal dies, infinite where it diverges.
-        edge: points (σ_w², σ_b², q*) of the curve χ₁ = 1, to just beyond the grid.
+        edge: points (σ_w², σ_b², q*) of the curve χ₁ = 1, up to the grid's border.
     """
 
     sigma_w2: tuple[float, ...]

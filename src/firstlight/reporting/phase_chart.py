@@ -66,10 +66,10 @@ def phase_chart(said: Prediction) -> Chart:
             opacity=alt.Opacity("opacity:Q", scale=None),
         ),
         data(edge)
-        .mark_line(strokeWidth=2.5, color=theme.INK, strokeJoin="round", clip=True)
+        .mark_line(strokeWidth=2.5, color=theme.INK, strokeJoin="round")
         .encode(x=at_x, y=at_y, order="order:Q"),
         data(here)
-        .mark_point(filled=True, size=110, opacity=1, stroke=theme.PAPER, strokeWidth=2, clip=False)
+        .mark_point(filled=True, size=110, opacity=1, stroke=theme.PAPER, strokeWidth=2)
         .encode(x=at_x, y=at_y, color=alt.value(theme.INK)),
         data(here)
         .mark_text(align="left", dx=10, dy=-10, fontWeight=600, fontSize=13)

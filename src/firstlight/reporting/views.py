@@ -202,7 +202,7 @@ def _prediction(said: Prediction) -> Chapter:
             heading=f"Phase diagram{plain}",
             chart=phase_chart(said),
             key=key_of_phases(said.phase),
-            caption="χ₁ is the factor of ‖δ‖² a layer; the paler, the nearer to one.",
+            caption="χ₁ is the factor of ‖δ‖² a layer; the fainter, the nearer to one.",
         ),
         Figure(
             heading="Signal and gradient over depth",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from firstlight.theory.formulas import Array
 from firstlight.theory.propagation import Medium
 
 _LENGTHS: Array = np.geomspace(1e-6, 1e4, 161)  # sixteen a decade; q = 1 is one of them
+Point = tuple[float, float, float]
+"""σ_w², σ_b² and q*."""
+
 _COLUMNS, _ROWS = 33, 21
 _EDGE_POINTS = 40
 _LEAST_BIAS = 0.3  # height of the diagram where the start and the edge ask for no more
@@ -57,9 +61,7 @@ def phase_diagram(
         ]
         for row in lengths
     ]
-    # The points just outside too, so that a drawn curve reaches the border.
-    inside = [e[0] <= columns[-1] and e[1] <= rows[-1] for e in edge]
-    shown = [e for i, e in enumerate(edge) if any(inside[max(0, i - 1) : i + 2])]
+    shown = _within(edge, float(columns[-1]), float(rows[-1]))
     thinned = [*shown[:-1:2], shown[-1]] if len(shown) > _EDGE_POINTS else shown
     return PhaseDiagram(
         sigma_w2=tuple(float(w) for w in columns),
@@ -70,14 +72,35 @@ def phase_diagram(
     )
 
 
-def _edge(second: Array, derivative: Array) -> list[tuple[float, float, float]]:
-    points = []
+def _edge(second: Array, derivative: Array) -> list[Point]:
+    points: list[Point] = []
     for q, m, d in zip(_LENGTHS, second, derivative, strict=True):
         if d <= 0:
             continue
         bias = q - m / d
         if bias >= -_ROUNDING * q:
             points.append((float(1 / d), max(0.0, float(bias)), float(q)))
+    return points
+
+
+def _within(edge: Sequence[Point], widest: float, highest: float) -> list[Point]:
+    """The part of the curve inside the diagram, cut off at its border."""
+    inside = [w <= widest and b <= highest for w, b, _ in edge]
+    points: list[Point] = []
+    for i, point in enumerate(edge):
+        if inside[i]:
+            points.append(point)
+        if i + 1 < len(edge) and inside[i] != inside[i + 1]:
+            near, far = (point, edge[i + 1]) if inside[i] else (edge[i + 1], point)
+            room = ((widest, near[0], far[0]), (highest, near[1], far[1]))
+            share = min((end - n) / (f - n) for end, n, f in room if f > end)
+            w, b, log_q = (
+                n + share * (f - n)
+                for n, f in zip(
+                    (*near[:2], math.log(near[2])), (*far[:2], math.log(far[2])), strict=True
+                )
+            )
+            points.append((w, b, math.exp(log_q)))
     return points
 
 

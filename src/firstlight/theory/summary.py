@@ -11,7 +11,7 @@ from firstlight.theory.gains import backward_gain, centered_gain, forward_gain, 
 from firstlight.theory.mean_field import edge_of_chaos, fixed_length, length_slope
 from firstlight.theory.propagation import Journey, Medium, Setting
 
-_EQUAL = 1e-9
+_EQUAL = 1e-8  # laws are rounded to nine digits
 _NOTHING = 1e-14  # a mean below this is rounding
 _NEAR_ONE = 1e-7
 _SPREAD_WORTH_SAYING, _SPREAD_BEYOND_MEASURE = 0.5, 5.0
