@@ -78,6 +78,7 @@ def _uses(tmp_path):
         "initialize": lambda: fl.initialize(model, x, seed=0),
         "load": lambda: fl.load(path),
         "plan": lambda: fl.plan(model, x),
+        "predict": lambda: fl.predict("relu", depth=3),
         "race": lambda: fl.race(
             lambda: nn.Sequential(nn.Linear(4, 2)),
             (x, y, x, y),

@@ -20,6 +20,7 @@ _PUBLIC = {
     "initialize": "firstlight.verbs.initialize",
     "load": "firstlight.reporting.files",
     "plan": "firstlight.verbs.plan",
+    "predict": "firstlight.verbs.predict",
     "race": "firstlight.verbs.race",
     "technique": "firstlight.initializers.registry",
     "techniques": "firstlight.initializers.registry",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from firstlight.verbs.draw import draw as draw
     from firstlight.verbs.initialize import initialize as initialize
     from firstlight.verbs.plan import plan as plan
+    from firstlight.verbs.predict import predict as predict
     from firstlight.verbs.race import race as race
 
 

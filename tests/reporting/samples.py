@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import firstlight as fl
 from firstlight.records.checkup import (
     Checkup,
     Estimate,
@@ -359,6 +360,7 @@ def everything() -> dict[str, Any]:
         "audit": audit(),
         "race": race(),
         "story": story(),
+        "prediction": fl.predict("tanh", depth=60, sigma_w2=2.5, sigma_b2=0.05),
     }
 
 

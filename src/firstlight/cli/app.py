@@ -260,6 +260,48 @@ def _plan_from(path: Path) -> Any:
 
 
 @app.command
+def predict(
+    activation: str,
+    /,
+    *,
+    depth: Annotated[int, Parameter(help="Layers.")] = 100,
+    width: Annotated[int, Parameter(help="Units of a layer.")] = 256,
+    sigma_w2: Annotated[
+        float | None, Parameter(help="fan_in times the variance of the weights.")
+    ] = None,
+    sigma_b2: Annotated[float, Parameter(help="Variance of the biases.")] = 0.0,
+    technique: Annotated[str | None, Parameter(help="Whose variances to take.")] = None,
+    parameter: Annotated[
+        float | None, Parameter(help="Of the activation: a slope, alpha or beta.")
+    ] = None,
+    norm: Annotated[str | None, Parameter(help="batch or layer.")] = None,
+    skip: Annotated[float | None, Parameter(help="Scale of a residual branch; 1 is plain.")] = None,
+    dropout: Annotated[float, Parameter(help="Rate after the activation.")] = 0.0,
+    length: Annotated[float, Parameter(help="Second moment of the first pre-activation.")] = 1.0,
+    json: AsJson = False,
+    html: Html = None,
+    quiet: Quiet = False,
+) -> int:
+    """What does theory say of an activation in a deep network? No model is needed."""
+    with _busy("following the recursion", quiet):
+        record = fl.predict(
+            activation,
+            depth=depth,
+            width=width,
+            sigma_w2=sigma_w2,
+            sigma_b2=sigma_b2,
+            technique=technique,
+            parameter=parameter,
+            norm=norm,  # type: ignore[arg-type]
+            skip=False if skip is None else skip,
+            dropout=dropout,
+            length=length,
+        )
+    _give(record, as_json=json, html=html, quiet=quiet)
+    return 0
+
+
+@app.command
 def techniques(name: str | None = None, /) -> int:
     """List the techniques, or tell all about one."""
     from firstlight.reporting.catalogue import print_technique, print_techniques

@@ -33,13 +33,14 @@ def to_page(record: Any) -> str:
     """A record as one HTML page that needs nothing else: no network, no other file.
 
     Args:
-        record: a Checkup, Plan, Receipt, Audit, Race, Story, or a tuple or dictionary of them.
+        record: a Checkup, Plan, Receipt, Audit, Race, Prediction, Story, or a tuple or dictionary
+            of them.
 
     Returns:
         The page; charts are interactive where scripts run, and static pictures elsewhere.
     """
     parts = chapters(record)
-    drawn = any(part.maps or part.scores for part in parts)
+    drawn = any(part.maps or part.scores or part.theory for part in parts)
     # A page without charts needs no libraries and stays small.
     scripts = [_script(_NOTICE + _libraries()), _script(_text("page.js"))] if drawn else []
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts) or "'none'"

@@ -68,7 +68,7 @@ def signal_chart(
         "scale": alt.Scale(
             type="log", domain=[10.0**wide.low, 10.0**wide.high], range=[height, top], nice=False
         ),
-        "axis": _decades(wide),
+        "axis": decades(wide),
     }
     color = alt.Color("color:N", scale=None)
     # Dashes tell the lines apart where colours do not (print, colour blindness).
@@ -127,7 +127,7 @@ def _whole(depth: int) -> list[int]:
     return [1, *[k for k in range(step, depth, step) if k > 1 and depth - k > step / 2], depth]
 
 
-def _decades(scale: Scale) -> Any:
+def decades(scale: Scale) -> Any:
     """A y axis with few ticks, labelled as powers of ten."""
     import altair as alt
 

@@ -15,7 +15,9 @@ from rich.text import Text
 from firstlight.errors import BadInputError
 from firstlight.records.checkup import Checkup, Finding
 from firstlight.records.plan import Audit, Plan, Receipt
+from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
+from firstlight.reporting import prediction as theory
 from firstlight.reporting import wording
 from firstlight.reporting.code import is_code
 from firstlight.reporting.grouping import group, pattern, remarked, shapes, some
@@ -34,7 +36,8 @@ def to_text(record: Any, width: int | None = None, *, full: bool = False) -> str
     """A record as plain text without colours.
 
     Args:
-        record: a Checkup, Plan, Receipt, Audit, Race, Story, or a tuple or dictionary of them.
+        record: a Checkup, Plan, Receipt, Audit, Race, Prediction, Story, or a tuple or dictionary
+            of them.
         width: columns to fill, 80 if None; code to be pasted is never wrapped.
         full: show every operation of a deep network, and what a plan rejected.
 
@@ -73,7 +76,7 @@ def print_record(record: Any, console: Console | None = None, *, full: bool = Fa
 def _blocks(record: Any, look: Look) -> list[Block]:  # noqa: ARG001
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Story, or a tuple or dictionary of them"
+        "Prediction, Story, or a tuple or dictionary of them"
     )
 
 
@@ -294,6 +297,27 @@ def _race(race: Race, look: Look) -> list[Block]:
     if race.chance is not None:
         blocks.append(look.text(f"Guessing scores {wording.chance_words(race)}."))
     return blocks
+
+
+@_blocks.register
+def _prediction(said: Prediction, look: Look) -> list[Block]:
+    style = "healthy" if theory.within(said) else "error"
+    blocks: list[Block] = [look.text(theory.verdict(said), style)]
+    for pairs in (theory.activation_rows, theory.start_rows, theory.depth_rows):
+        blocks += ["", labelled(look, [(what, look.text(text)) for what, text in pairs(said)])]
+    rows = [[look.text(cell) for cell in row] for row in theory.profile_rows(said)]
+    heads = [theory.PROFILE_HEADS[0], *(f">{head}" for head in theory.PROFILE_HEADS[1:])]
+    blocks += ["", table(look, heads, rows)]
+    if said.limit is not None:
+        changes = [[look.text(cell) for cell in row] for row in theory.change_rows(said)]
+        what, *figures, helps = theory.CHANGE_HEADS
+        heads = [what, *(f">{head}" for head in figures), helps]
+        blocks += ["", look.text(theory.limit(said)), "", table(look, heads, changes)]
+    if said.instead is not None:
+        blocks += ["", look.text(f"The planner's start: {theory.instead(said)}")]
+    notes: list[Block] = [look.text(f"Note: {remark}.") for remark in said.remarks]
+    rule = f"Rule: {said.trainable.rule} ({said.trainable.source})."
+    return [*blocks, "", *notes, look.text(rule, "label")]
 
 
 @_blocks.register

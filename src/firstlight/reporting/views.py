@@ -10,12 +10,24 @@ from typing import Any
 from firstlight.errors import BadInputError
 from firstlight.records.checkup import Checkup, Finding
 from firstlight.records.plan import Audit, Plan, Receipt
+from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
+from firstlight.reporting import prediction as theory
 from firstlight.reporting import theme, wording
 from firstlight.reporting.charts import Chart
 from firstlight.reporting.code import is_code
 from firstlight.reporting.grouping import group, pattern, remarked, shapes
 from firstlight.reporting.numbers import number, typeset, with_error
+from firstlight.reporting.phase_chart import (
+    ALIKE,
+    BACKWARD,
+    FORWARD,
+    UNRELATED,
+    correlation_chart,
+    key_of_phases,
+    phase_chart,
+    travel_chart,
+)
 from firstlight.reporting.race_charts import colors, learning_chart, race_chart
 from firstlight.reporting.signal import Level, signals
 from firstlight.reporting.signal_map import signal_chart
@@ -90,6 +102,7 @@ class Chapter:
     race: Table | None = None
     curves: Figure | None = None
     conditions: str = ""
+    theory: tuple[Table | Figure | str, ...] = ()
     made: tuple[str, ...] = ()
 
 
@@ -105,6 +118,8 @@ def chapters(record: Any) -> list[Chapter]:
         return [_chapter(Story.of(record))]
     if isinstance(record, Audit):
         return [_audit(record)]
+    if isinstance(record, Prediction):
+        return [_prediction(record)]
     if isinstance(record, tuple | list):
         return [chapter for part in record for chapter in chapters(part)]
     if isinstance(record, dict):
@@ -112,7 +127,7 @@ def chapters(record: Any) -> list[Chapter]:
         return [replace(chapter, title=f"{key}: {chapter.title}") for key, chapter in named]
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Story, or a tuple or dictionary of them"
+        "Prediction, Story, or a tuple or dictionary of them"
     )
 
 
@@ -177,6 +192,60 @@ def _audit(audit: Audit) -> Chapter:
         audit_remarks=remarks if said else None,
         remarks=audit.remarks,
         made=(_version(),),
+    )
+
+
+def _prediction(said: Prediction) -> Chapter:
+    plain = " of the plain chain" if said.norm or said.skip is not None else ""
+    parts: list[Table | Figure | str] = [
+        Figure(
+            heading=f"Phase diagram{plain}",
+            chart=phase_chart(said),
+            key=key_of_phases(said.phase),
+            caption="χ₁ is the factor of ‖δ‖² a layer; the fainter, the nearer to one.",
+        ),
+        Figure(
+            heading="Signal and gradient over depth",
+            chart=travel_chart(said),
+            key=(
+                ("second moment", FORWARD, False),
+                ("‖δ‖² over that of the last layer", BACKWARD, False),
+            ),
+        ),
+        Figure(
+            heading="Correlation of two inputs",
+            chart=correlation_chart(said),
+            key=(("from 0", UNRELATED, False), ("from 0.9", ALIKE, False)),
+            caption="Where the two lines meet, the network no longer tells inputs apart.",
+        ),
+    ]
+    for caption, pairs in (
+        ("The activation, z ~ N(0, 1)", theory.activation_rows(said)),
+        ("The start, and what it tends to", theory.start_rows(said)),
+        (f"Over {wording.count(said.depth, 'layer')}", theory.depth_rows(said)),
+    ):
+        rows = tuple((what, typeset(value)) for what, value in pairs)
+        parts.append(Table(caption=caption, heads=("figure", "value"), rows=rows, code=()))
+    if said.limit is not None:
+        parts += [
+            theory.limit(said),
+            Table(
+                caption="What would help a plain chain of this depth",
+                heads=theory.CHANGE_HEADS,
+                rows=tuple(tuple(map(typeset, row)) for row in theory.change_rows(said)),
+                numeric=(1, 2),
+                code=(),
+            ),
+        ]
+    if said.instead is not None:
+        parts.append(f"The planner's start: {theory.instead(said)}")
+    return Chapter(
+        title=f"{said.activation} in theory",
+        verdict=theory.verdict(said),
+        healthy=theory.within(said),
+        theory=tuple(parts),
+        remarks=tuple(f"{remark}." for remark in said.remarks),
+        made=(f"Rule: {said.trainable.rule}", said.trainable.source, _version()),
     )
 
 
