@@ -1,4 +1,4 @@
-"""Laws of whole rows or matrices: orthogonal, delta-orthogonal, mirrored, identity, sparse.
+"""Laws of whole rows or matrices: orthogonal, delta, mirrored, linked, identity, sparse.
 
 They use the same addresses as the elementwise laws, but an element depends on more than its own
 word. Orthogonal ones go through LAPACK: equal to 1e-6 of the gain between machines, bit for bit on
@@ -8,13 +8,14 @@ one. Sparse and identity are exact everywhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.errors import NotDrawableError
-from firstlight.laws.addresses import stream_key
+from firstlight.laws.addresses import canonical_name, stream_key
 from firstlight.laws.elementwise import elements
 from firstlight.laws.philox import words
 from firstlight.laws.quantile import Reals, normal_quantile, signed_fraction
@@ -23,6 +24,7 @@ from firstlight.records.law import (
     DeltaOrthogonal,
     Identity,
     Law,
+    Linked,
     Mirrored,
     Normal,
     Orthogonal,
@@ -31,7 +33,7 @@ from firstlight.records.law import (
 from firstlight.records.network import Layout
 
 Values = NDArray[np.float32]
-Structured = Orthogonal | DeltaOrthogonal | Mirrored | Identity | Sparse
+Structured = Orthogonal | DeltaOrthogonal | Mirrored | Linked | Identity | Sparse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,11 @@ class Address:
         return stream_key(
             self.seed, self.name, namespace=self.namespace, stack=self.stack, stream=stream
         )
+
+    def basis_key(self, name: str) -> tuple[int, int]:
+        """The key of a basis that several matrices share."""
+        name = canonical_name(name)
+        return stream_key(self.seed, name, namespace=self.namespace, stream="basis")
 
 
 def isometry(rows: int, columns: int, key: tuple[int, int]) -> Reals:
@@ -94,6 +101,51 @@ def _mirrored(law: Mirrored, rows: int, columns: int, key: tuple[int, int]) -> R
     return block[:rows, :columns]
 
 
+_SMALL_BASIS = 1 << 18
+"""Elements up to which a basis is kept for the next weight, which shares it: 2 MB."""
+
+
+@lru_cache(maxsize=8)
+def _kept_basis(size: int, rank: int, key: tuple[int, int]) -> Reals:
+    return isometry(size, rank, key)
+
+
+def _basis(size: int, rank: int, key: tuple[int, int]) -> Reals:
+    """The first ``rank`` columns of a basis: they do not depend on how many are asked for."""
+    if size * size > _SMALL_BASIS:
+        return isometry(size, rank, key)
+    return _kept_basis(size, size, key)[:, :rank]
+
+
+def _linked(law: Linked, rows: int, columns: int, address: Address) -> Reals:
+    """Q_after · I · Q_beforeᵀ, mirrored where asked, with what has no twin set apart."""
+    pairs = rows // 2 if law.outputs else rows
+    if columns % law.positions:
+        raise NotDrawableError(f"{law}: {columns} columns are not whole units of {law.positions}")
+    units = columns // law.positions
+    width = (units // 2 if law.inputs else units) * law.positions
+    if not pairs or not width:
+        raise NotDrawableError(f"{law}: a mirrored side needs two units, got {rows}×{columns}")
+    rank = min(pairs, width)
+    if law.before is None and law.after is None:
+        block = isometry(pairs, width, address.key())
+    else:
+        after, before = (
+            isometry(size, rank, address.key())
+            if basis is None
+            else _basis(size, rank, address.basis_key(basis))
+            for size, basis in ((pairs, law.after), (width, law.before))
+        )
+        block = after @ before.T
+    if law.inputs:
+        block = np.hstack([block, -block, np.zeros((pairs, columns - 2 * width))])
+    if law.outputs:
+        # Each row has the same length, and so has their sum over √pairs on average.
+        odd_one = block.sum(axis=0, keepdims=True) / np.sqrt(pairs)
+        block = np.vstack([block, -block, odd_one[: rows - 2 * pairs]])
+    return block
+
+
 def _sparse(law: Sparse, rows: int, columns: int, address: Address) -> Values:
     """Each row keeps exactly round((1 − zero_fraction)·columns) of its elements."""
     values = elements(Normal(std=law.std), address.key(), range(rows), range(columns))
@@ -137,6 +189,8 @@ def matrix(law: Structured, logical: tuple[int, ...], address: Address) -> Value
         centre = law.gain * np.eye(rows, columns)
     elif isinstance(law, DeltaOrthogonal):
         centre = law.gain * isometry(rows, columns, address.key())
+    elif isinstance(law, Linked):
+        centre = law.gain * _linked(law, rows, columns, address)
     else:
         centre = law.gain * _mirrored(law, rows, columns, address.key())
     values = np.zeros(logical, np.float32)

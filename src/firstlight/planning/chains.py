@@ -7,20 +7,25 @@ forward second moment makes ‖δ‖² grow by χ(q) = E ψ′² · q / E ψ² �
 held at the largest q ≤ 1 with χ(q)^L ≤ `GROWTH`; the first weight brings the signal there and the
 head scales it back. An odd φ is its own odd part and starts orthogonal: mirrored, its units ±z
 would stay twins for ever.
+
+Where widths change, each weight hands on the directions that its neighbours share (`Linked`), and
+`chain_widths` says which gain then keeps ‖δ‖² per sample and how long the signal is at each place.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from scipy.optimize import brentq
 
-from firstlight.records.law import DeltaOrthogonal, Mirrored, Orthogonal
+from firstlight.planning.chain_widths import Widths, widths_of
+from firstlight.records.law import DeltaOrthogonal, Linked, Mirrored, Orthogonal
 from firstlight.records.network import ActivationRef, Layout
 from firstlight.theory.activations import Activation, activation
-from firstlight.theory.gains import backward_gain, forward_gain
+from firstlight.theory.gains import backward_gain, forward_gain, moments
 from firstlight.theory.odd_part import odd_activation, odd_part
 
 GROWTH = 3.0
@@ -47,8 +52,15 @@ class Operating:
 
 
 def _growth(psi: Activation, length: float, depth: int) -> float:
+    """Log of what a chain multiplies: ‖δ‖² backward, or a deviation from the length forward.
+
+    Where ψ bends down a signal that is too long shrinks more, and the length holds itself. Where ψ
+    bends up a deviation grows by d ln E ψ² / d ln q a layer.
+    """
     chi = (forward_gain(psi, length) / backward_gain(psi, length)) ** 2
-    return depth * math.log(chi)
+    near = 1.01
+    ratio = moments(psi, near * length).second_moment / moments(psi, length).second_moment
+    return depth * max(math.log(chi), math.log(ratio) / math.log(near) - 1)
 
 
 @lru_cache(maxsize=256)
@@ -84,50 +96,143 @@ def operating(reference: ActivationRef, depth: int) -> Operating:
     )
 
 
-def _isometry(gain: float, layout: Layout) -> Orthogonal | DeltaOrthogonal:
-    return DeltaOrthogonal(gain=gain) if layout.kernel else Orthogonal(gain=gain)
+ChainLaw = Mirrored | Orthogonal | DeltaOrthogonal | Linked
 
 
-def first_law(
-    run: Operating, layout: Layout, input_second_moment: float
-) -> Mirrored | Orthogonal | DeltaOrthogonal:
-    """The law that brings an input to the chain's length.
-
-    With rows r (half of them if mirrored) and n inputs, an isometry gives the mean square
-    m · n / max(r, n) per unit.
-    """
-    rows = -(-layout.out // 2) if run.mirrored else layout.out
-    gain = math.sqrt(run.length / input_second_moment * max(rows, layout.in_) / layout.in_)
-    if run.mirrored:
-        return Mirrored(gain=gain, inputs=False, outputs=True)
-    return _isometry(gain, layout)
-
-
-def inner_law(run: Operating, layout: Layout) -> Mirrored | Orthogonal | DeltaOrthogonal:
-    """The law of a weight between two activations of the chain."""
-    return Mirrored(gain=run.gain) if run.mirrored else _isometry(run.gain, layout)
-
-
-def last_law(
-    run: Operating, layout: Layout, psi_square: float, output_std: float
-) -> Mirrored | Orthogonal | DeltaOrthogonal:
-    """The law of the chain's last weight, which reads activations and feeds none.
+@dataclass(frozen=True, kw_only=True)
+class ChainPlan:
+    """The laws of a deep chain's weights.
 
     Args:
-        run: the chain's operating point.
-        layout: of the weight.
-        psi_square: mean square of the odd part at that point.
-        output_std: wanted standard deviation of the result.
+        run: gain, length and form.
+        laws: of each weight, in order.
+        second_moments: expected mean square of each weight's result.
+        remarks: what the chain cannot do whatever the start, in sentences.
     """
-    columns = -(-layout.in_ // 2) if run.mirrored else layout.in_
-    # An isometry of r rows on n columns passes the share min(1, r/n) of ‖ψ‖² = n·psi_square.
-    per_output = psi_square * columns / max(layout.out, columns)
-    gain = output_std / math.sqrt(per_output)
-    if run.mirrored:
-        return Mirrored(gain=gain, inputs=True, outputs=False)
-    return _isometry(gain, layout)
+
+    run: Operating
+    laws: tuple[ChainLaw, ...]
+    second_moments: tuple[float, ...]
+    remarks: tuple[str, ...] = ()
 
 
-def odd_second_moment(reference: ActivationRef, run: Operating) -> float:
-    """Mean square of the odd part at the chain's length: what arrives at its last weight."""
-    return run.length / forward_gain(odd_activation(activation(reference)), run.length) ** 2
+def plan_chain(
+    reference: ActivationRef,
+    names: Sequence[str],
+    layouts: Sequence[Layout],
+    *,
+    input_second_moment: float,
+    output_std: float,
+) -> ChainPlan | None:
+    """The laws of all weights of a deep plain chain.
+
+    Args:
+        reference: the activation between the weights.
+        names: of the weights, in order; those of shared bases.
+        layouts: of the weights.
+        input_second_moment: mean square of what the first weight reads.
+        output_std: wanted standard deviation of the last weight's result.
+
+    Returns:
+        The laws; None if no start of this kind fits the sizes (a mirrored layer needs two units).
+    """
+    run = operating(reference, len(names) - 1)
+    widths = widths_of(layouts, mirrored=run.mirrored)
+    if widths is None:
+        return None
+    longest = max(widths.lengths)
+    lengths = [run.length * length / longest for length in widths.lengths]
+    psi = odd_activation(activation(reference))
+    gains = {q: forward_gain(psi, q) for q in set(lengths)}
+    inner = [
+        run.gain * gain if run.exact else gains[lengths[i]] * gain
+        for i, gain in enumerate(widths.gains)
+    ]
+    first, last = layouts[0], layouts[-1]
+    half = widths.pairs[0]
+    first_gain = math.sqrt(lengths[0] / input_second_moment * max(half, first.in_) / first.in_)
+    # An isometry of r rows on n columns passes the share min(1, r/n) of ‖ψ‖² = n·E ψ².
+    columns = widths.last_columns
+    square = lengths[-1] / gains[lengths[-1]] ** 2
+    last_gain = output_std / math.sqrt(square * columns / max(last.out, columns))
+    return ChainPlan(
+        run=run,
+        laws=tuple(
+            _law(run, widths, names, layouts, index, gain)
+            for index, gain in enumerate((first_gain, *inner, last_gain))
+        ),
+        second_moments=(*lengths, output_std**2),
+        remarks=_remarks(reference, widths, names, layouts),
+    )
+
+
+def _law(
+    run: Operating,
+    widths: Widths,
+    names: Sequence[str],
+    layouts: Sequence[Layout],
+    index: int,
+    gain: float,
+) -> ChainLaw:
+    """One weight's law; where all widths are equal, neighbours need no shared basis."""
+    is_first, is_last = index == 0, index == len(names) - 1
+    inputs, outputs = run.mirrored and not is_first, run.mirrored and not is_last
+    if not widths.change:
+        if run.mirrored:
+            return Mirrored(gain=gain, inputs=inputs, outputs=outputs)
+        return DeltaOrthogonal(gain=gain) if layouts[index].kernel else Orthogonal(gain=gain)
+    positions = widths.positions[index]
+    # The last weight sends δ to all directions alike, which is what the gains inside are made for.
+    before = None if is_first or is_last or positions > 1 else names[index - 1]
+    return Linked(
+        gain=gain,
+        before=before,
+        after=None if is_last else names[index],
+        inputs=inputs,
+        outputs=outputs,
+        positions=positions,
+    )
+
+
+_BENT_DEPTH = 1000
+"""Activations in a row up to which an odd part with a kink at 0 (ELU, SELU, softsign) is run."""
+
+
+def _remarks(
+    reference: ActivationRef,
+    widths: Widths,
+    names: Sequence[str],
+    layouts: Sequence[Layout],
+) -> tuple[str, ...]:
+    sentences = (depth_limit(reference, len(names) - 1), bottleneck(widths, names, layouts))
+    where = f"{names[0]} … {names[-1]}: "
+    return tuple(where + sentence for sentence in sentences if sentence)
+
+
+def depth_limit(reference: ActivationRef, depth: int) -> str | None:
+    """Why no start helps a chain of this activation and depth; None where one does.
+
+    >>> depth_limit(ActivationRef(name="relu"), 10_000) is None
+    True
+    """
+    odd = odd_part(activation(reference))
+    if odd.order != 2 or depth <= _BENT_DEPTH:
+        return None
+    return (
+        f"refused to promise: the odd part of {reference} has a kink at 0, so that {depth}"
+        f" layers bear a second moment of {operating(reference, depth).length:.1g} only and learn"
+        f" nothing in time; up to {_BENT_DEPTH} layers, a skip or norm, or ReLU or GELU, will do"
+    )
+
+
+def bottleneck(widths: Widths, names: Sequence[str], layouts: Sequence[Layout]) -> str | None:
+    """What a layer narrower than the chain's input loses, whatever its values; None if nothing."""
+    narrowest = min(range(len(widths.pairs)), key=lambda i: widths.pairs[i])
+    rank, whole = widths.pairs[narrowest], min(widths.pairs[0], layouts[0].in_)
+    if rank >= whole:
+        return None
+    halves = f", {rank} mirrored pairs" if rank != layouts[narrowest].out else ""
+    return (
+        f"{names[narrowest]} narrows the chain to {layouts[narrowest].out} units{halves}: at most"
+        f" {rank} of {whole} directions of the input pass; gradients arrive whole all the same"
+    )

@@ -11,9 +11,10 @@ from functools import cached_property
 from firstlight.errors import BadInputError
 from firstlight.network.graph import Chain, Graph
 from firstlight.network.residual import Branch
+from firstlight.planning.chains import ChainPlan, plan_chain
 from firstlight.planning.stream import second_moment_at
 from firstlight.records.checkup import Observation, ParameterReading
-from firstlight.records.network import Network, Operation, Parameter
+from firstlight.records.network import ActivationRef, Network, Operation, Parameter
 from firstlight.theory.gains import moments
 from firstlight.theory.odd_part import odd_part
 
@@ -85,6 +86,7 @@ class Context:
     def __init__(self, observation: Observation, keep: Sequence[str] = ()) -> None:
         self.observation = observation
         self.graph = Graph(observation.network)
+        self._chain_plans: dict[int, ChainPlan | None] = {}
         self._kept: set[str] = set()
         for pattern in [keep] if isinstance(keep, str) else keep:
             self._kept.update(self._matching(pattern))
@@ -151,6 +153,33 @@ class Context:
             self.network.parameter(name) for op in chain.operations for name in op.parameters
         )
         return all(p.trainable and not self.is_kept(p) for p in parameters if p.kind == "weight")
+
+    def chain_plan(self, place: ChainPlace, input_second_moment: float) -> ChainPlan | None:
+        """The laws of a deep chain, worked out once; None if no such start fits its sizes."""
+        first, last = place.chain.operations[0], place.chain.operations[-1]
+        if first.index not in self._chain_plans:
+            weights = [self._weights_of(operation) for operation in place.chain.operations]
+            self._chain_plans[first.index] = (
+                plan_chain(
+                    place.chain.activation or ActivationRef(name="linear"),
+                    [weight.name for (weight,) in weights],
+                    [weight.layout for (weight,) in weights],
+                    input_second_moment=input_second_moment,
+                    output_std=HEAD_LOGITS_STD if self.graph.is_head(last) else 1.0,
+                )
+                if all(len(found) == 1 for found in weights)
+                else None
+            )
+        return self._chain_plans[first.index]
+
+    @property
+    def chain_remarks(self) -> tuple[str, ...]:
+        """What the chains planned so far cannot do whatever the start."""
+        return tuple(r for plan in self._chain_plans.values() if plan for r in plan.remarks)
+
+    def _weights_of(self, operation: Operation) -> list[Parameter]:
+        parameters = map(self.network.parameter, operation.parameters)
+        return [parameter for parameter in parameters if parameter.kind == "weight"]
 
     def chain_place(self, operation: Operation) -> ChainPlace | None:
         """The operation's place in a deep plain chain, if it stands in one."""

@@ -138,24 +138,23 @@ def deep_chain(parameter: Parameter, context: Context) -> PlanEntry | None:
     place = context.chain_place(operation)
     if place is None:
         return None
+    square, _ = _incoming(place.chain.operations[0], context)
+    planned = context.chain_plan(place, square)
+    if planned is None:
+        return None
     reference = place.chain.activation or ActivationRef(name="linear")
-    run = chains.operating(reference, place.chain.depth)
-    rule, reason, source = _chain_words(place, run)
-    law: Law
+    rule, reason, source = _chain_words(place, planned.run)
+    law = planned.laws[place.position]
     if place.is_first:
-        law = chains.first_law(run, parameter.layout, context.input_second_moment(operation))
         reason = f"first of its chain, sets the length; {reason}"
     elif place.is_last:
-        square = chains.odd_second_moment(reference, run)
         is_head = context.graph.is_head(operation)
-        std = HEAD_LOGITS_STD if is_head else 1.0
-        law = chains.last_law(run, parameter.layout, square, std)
         what = (
-            f"head: logits of std {std:g}" if is_head else "last of its chain: back to unit scale"
+            f"head: logits of std {HEAD_LOGITS_STD:g}"
+            if is_head
+            else "last of its chain: back to unit scale"
         )
         reason = f"{what}; {reason}"
-    else:
-        law = chains.inner_law(run, parameter.layout)
     rejected = _rejected_in_chain(reference, place.chain.depth)
     return _draw(parameter, law, rule, reason, source, rejected)
 
