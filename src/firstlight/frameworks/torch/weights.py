@@ -71,11 +71,20 @@ def _unit_cosine(rows: Tensor) -> float:
 
 
 def _without_mirror(rows: Tensor) -> Tensor:
-    """The upper half of [[U], [−U]]; else all rows."""
-    top = -(-len(rows) // 2)
-    if len(rows) < 2 or not torch.equal(rows[top], -rows[0]):
-        return rows
-    return rows[:top] if torch.equal(rows[top:], -rows[: len(rows) - top]) else rows
+    """The upper half of [[U], [−U]]; else all rows.
+
+    Of an odd number, the last twin may be missing, or one row without a twin, or rows of zeros, may
+    stand at the end, as in our own starts.
+    """
+    count = len(rows)
+    if count > 1 and not rows[-1].any():
+        filled = rows.flatten(1).any(dim=1).nonzero()
+        count = int(filled[-1]) + 1 if len(filled) else 0
+    for top in {-(-count // 2), count // 2} if count > 1 else ():
+        below = rows[top : min(2 * top, count)]
+        if torch.equal(below[0], -rows[0]) and torch.equal(below, -rows[: len(below)]):
+            return rows[:top]
+    return rows
 
 
 def _rank_share(rows: Tensor) -> float | None:
