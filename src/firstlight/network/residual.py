@@ -29,6 +29,7 @@ class Branch:
 
     Args:
         addition: where it joins.
+        skip: the operation whose result the addition takes from the stream.
         weights: its weighted operations, in order.
         last_norm: the norm after that weight, if there is one.
         normed: whether there is any norm inside the branch.
@@ -38,6 +39,7 @@ class Branch:
     """
 
     addition: Operation
+    skip: int
     weights: tuple[Operation, ...]
     last_norm: Operation | None
     normed: bool
@@ -213,6 +215,7 @@ def _record(found: _Found, stream: int, network: Network) -> Branch:
     after = [op for op in norms if op.index > weights[-1].index]
     return Branch(
         addition=found.addition,
+        skip=next(i for i in found.addition.inputs if i not in found.region),
         weights=weights,
         last_norm=after[-1] if after else None,
         normed=bool(norms),

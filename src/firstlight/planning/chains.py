@@ -110,25 +110,71 @@ class ChainPlan:
     """The laws of a deep chain's weights.
 
     Args:
-        run: gain, length and form.
-        laws: of each weight, in order.
-        second_moments: expected mean square of each weight's result.
+        run: gain, length and form, at the place where the signal is longest.
+        widths: what the sizes ask for.
+        names: of the weights, in order; those of shared bases.
+        layouts: of the weights.
+        lengths: expected mean square of each hidden pre-activation.
+        forward_gains: of the odd part at each of these lengths.
         remarks: what the chain cannot do whatever the start, in sentences.
     """
 
     run: Operating
-    laws: tuple[ChainLaw, ...]
-    second_moments: tuple[float, ...]
+    widths: Widths
+    names: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+    lengths: tuple[float, ...]
+    forward_gains: tuple[float, ...]
     remarks: tuple[str, ...] = ()
+
+    def first_law(self, input_second_moment: float) -> ChainLaw:
+        """The law that brings an input of this mean square to the chain's length.
+
+        With m directions and n inputs an isometry gives the mean square n / max(m, n) per unit.
+        """
+        inputs, directions = self.layouts[0].in_, self.widths.pairs[0]
+        square = self.lengths[0] / input_second_moment * max(directions, inputs) / inputs
+        return self._law(0, math.sqrt(square))
+
+    def inner_law(self, position: int) -> ChainLaw:
+        """The law of a weight between two activations of the chain."""
+        return self._law(
+            position, self.forward_gains[position - 1] * self.widths.gains[position - 1]
+        )
+
+    def last_law(self, output_std: float) -> ChainLaw:
+        """The law of the last weight, whose result should have this standard deviation.
+
+        An isometry of r rows on n columns passes the share min(1, r/n) of ‖ψ‖² = n·E ψ².
+        """
+        rows, columns = self.layouts[-1].out, self.widths.last_columns
+        per_output = self.lengths[-1] / self.forward_gains[-1] ** 2 * columns / max(rows, columns)
+        return self._law(len(self.names) - 1, output_std / math.sqrt(per_output))
+
+    def _law(self, position: int, gain: float) -> ChainLaw:
+        """One weight's law; where all widths are equal, neighbours need no shared basis."""
+        is_first, is_last = position == 0, position == len(self.names) - 1
+        inputs, outputs = self.run.mirrored and not is_first, self.run.mirrored and not is_last
+        if not self.widths.change:
+            if self.run.mirrored:
+                return Mirrored(gain=gain, inputs=inputs, outputs=outputs)
+            kernel = self.layouts[position].kernel
+            return DeltaOrthogonal(gain=gain) if kernel else Orthogonal(gain=gain)
+        positions = self.widths.positions[position]
+        # The last weight sends δ to all directions alike, which is what the gains are made for.
+        alone = is_first or is_last or positions > 1
+        return Linked(
+            gain=gain,
+            before=None if alone else self.names[position - 1],
+            after=None if is_last else self.names[position],
+            inputs=inputs,
+            outputs=outputs,
+            positions=positions,
+        )
 
 
 def plan_chain(
-    reference: ActivationRef,
-    names: Sequence[str],
-    layouts: Sequence[Layout],
-    *,
-    input_second_moment: float,
-    output_std: float,
+    reference: ActivationRef, names: Sequence[str], layouts: Sequence[Layout]
 ) -> ChainPlan | None:
     """The laws of all weights of a deep plain chain.
 
@@ -136,8 +182,6 @@ def plan_chain(
         reference: the activation between the weights.
         names: of the weights, in order; those of shared bases.
         layouts: of the weights.
-        input_second_moment: mean square of what the first weight reads.
-        output_std: wanted standard deviation of the last weight's result.
 
     Returns:
         The laws; None if no start of this kind fits the sizes (a mirrored layer needs two units).
@@ -150,54 +194,16 @@ def plan_chain(
     longest = max(widths.lengths)
     lengths = [run.length * length / longest for length in widths.lengths]
     psi = odd_activation(activation(reference))
-    gains = {q: forward_gain(psi, q) for q in set(lengths)}
-    inner = [
-        run.gain * gain if run.exact else gains[lengths[i]] * gain
-        for i, gain in enumerate(widths.gains)
-    ]
-    first, last = layouts[0], layouts[-1]
-    half = widths.pairs[0]
-    first_gain = math.sqrt(lengths[0] / input_second_moment * max(half, first.in_) / first.in_)
-    # An isometry of r rows on n columns passes the share min(1, r/n) of ‖ψ‖² = n·E ψ².
-    columns = widths.last_columns
-    square = lengths[-1] / gains[lengths[-1]] ** 2
-    last_gain = output_std / math.sqrt(square * columns / max(last.out, columns))
+    # An exact odd part has one gain at every length.
+    gains = {q: run.gain if run.exact else forward_gain(psi, q) for q in set(lengths)}
     return ChainPlan(
         run=run,
-        laws=tuple(
-            _law(run, widths, names, layouts, index, gain)
-            for index, gain in enumerate((first_gain, *inner, last_gain))
-        ),
-        second_moments=(*lengths, output_std**2),
+        widths=widths,
+        names=tuple(names),
+        layouts=tuple(layouts),
+        lengths=tuple(lengths),
+        forward_gains=tuple(gains[q] for q in lengths),
         remarks=_remarks(reference, widths, names, layouts),
-    )
-
-
-def _law(
-    run: Operating,
-    widths: Widths,
-    names: Sequence[str],
-    layouts: Sequence[Layout],
-    index: int,
-    gain: float,
-) -> ChainLaw:
-    """One weight's law; where all widths are equal, neighbours need no shared basis."""
-    is_first, is_last = index == 0, index == len(names) - 1
-    inputs, outputs = run.mirrored and not is_first, run.mirrored and not is_last
-    if not widths.change:
-        if run.mirrored:
-            return Mirrored(gain=gain, inputs=inputs, outputs=outputs)
-        return DeltaOrthogonal(gain=gain) if layouts[index].kernel else Orthogonal(gain=gain)
-    positions = widths.positions[index]
-    # The last weight sends δ to all directions alike, which is what the gains inside are made for.
-    before = None if is_first or is_last or positions > 1 else names[index - 1]
-    return Linked(
-        gain=gain,
-        before=before,
-        after=None if is_last else names[index],
-        inputs=inputs,
-        outputs=outputs,
-        positions=positions,
     )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from firstlight.errors import BadInputError
 from firstlight.network.graph import Chain, Graph
+from firstlight.network.norms import norms_by_hand
+from firstlight.network.recurrence import Recurrence, recurrences
 from firstlight.network.residual import Branch
 from firstlight.planning.chains import ChainPlan, plan_chain
-from firstlight.planning.stream import second_moment_at
+from firstlight.planning.signals import Signal, propagated
+from firstlight.planning.targets import TIED_LOGITS_STD, Target, target_of
+from firstlight.planning.wishes import Wishes, resolved
 from firstlight.records.checkup import Observation, ParameterReading
 from firstlight.records.network import ActivationRef, Network, Operation, Parameter
 from firstlight.theory.gains import moments
@@ -31,15 +33,20 @@ CHAIN_LOSS = 10.0
 Forward gains let it change by E φ′² / E φ² a layer: 1 for ReLU, 0.15 for the sigmoid.
 """
 
-HEAD_LOGITS_STD = 0.3
-"""Standard deviation of the logits at the start: costs 2 % of ln 10 and, unlike zero, passes δ on.
-
-With zero, nothing but the head learns at the first step.
-"""
-
-
 _ATTENTION = frozenset({"MultiheadAttention", "NonDynamicallyQuantizableLinear"})
 """Torch's attention, and the class of its output projection, which has no other use."""
+
+_SCALING = frozenset({"mul", "rmul", "imul", "div", "truediv", "itruediv", "divide", "multiply"})
+_ADDING = frozenset({"add", "radd", "iadd"})
+_PRODUCTS = frozenset({"matmul", "bmm", "einsum", "baddbmm"})
+_WIDEST_GATE_BIAS = 5.0
+"""Beyond this a gate is shut for good: σ(−5) = 0.7 %."""
+_RECTIFIERS = frozenset({"relu", "leaky_relu", "relu6"})
+_LONGEST_END = 12
+"""So many operations may stand between a weight and the addition or softmax that it works for."""
+_SAME = 1e-6
+_STATE_SQUARE = 0.2
+"""Second moment of what comes out of a recurrent layer: a bounded function of unit sums, gated."""
 
 
 def is_deep(chain: Chain) -> bool:
@@ -77,36 +84,17 @@ class Context:
 
     Args:
         observation: one pass over the model.
-        keep: patterns of parameters to leave alone.
+        wishes: what the user asked for.
 
     Raises:
-        BadInputError: a pattern of ``keep`` matches no parameter.
+        BadInputError: a pattern matches no parameter.
     """
 
-    def __init__(self, observation: Observation, keep: Sequence[str] = ()) -> None:
+    def __init__(self, observation: Observation, wishes: Wishes | None = None) -> None:
         self.observation = observation
         self.graph = Graph(observation.network)
         self._chain_plans: dict[int, ChainPlan | None] = {}
-        self._kept: set[str] = set()
-        for pattern in [keep] if isinstance(keep, str) else keep:
-            self._kept.update(self._matching(pattern))
-
-    def _matching(self, pattern: str) -> list[str]:
-        """The parameters of which one name (a tied one has several) fits a pattern of ``keep``."""
-        if not isinstance(pattern, str):
-            raise BadInputError(f"keep: expected names or patterns, got {pattern!r}")
-        matched = [
-            parameter.name
-            for parameter in self.network.parameters
-            if any(fnmatch.fnmatchcase(n, pattern) for n in (parameter.name, *parameter.ties))
-        ]
-        if not matched:
-            names = [parameter.name for parameter in self.network.parameters]
-            raise BadInputError(
-                f"keep: pattern '{pattern}' matches none of the {len(names)} parameters;"
-                f" the first are {', '.join(names[:4])}"
-            )
-        return matched
+        self.asked = resolved(wishes or Wishes(), observation.network.parameters)
 
     @property
     def network(self) -> Network:
@@ -115,7 +103,7 @@ class Context:
 
     def is_kept(self, parameter: Parameter) -> bool:
         """Whether the user asked to leave this parameter alone."""
-        return parameter.name in self._kept
+        return parameter.name in self.asked.kept
 
     @cached_property
     def _users(self) -> dict[str, list[Operation]]:
@@ -154,23 +142,21 @@ class Context:
         )
         return all(p.trainable and not self.is_kept(p) for p in parameters if p.kind == "weight")
 
-    def chain_plan(self, place: ChainPlace, input_second_moment: float) -> ChainPlan | None:
+    def chain_plan(self, place: ChainPlace) -> ChainPlan | None:
         """The laws of a deep chain, worked out once; None if no such start fits its sizes."""
-        first, last = place.chain.operations[0], place.chain.operations[-1]
-        if first.index not in self._chain_plans:
+        first = place.chain.operations[0].index
+        if first not in self._chain_plans:
             weights = [self._weights_of(operation) for operation in place.chain.operations]
-            self._chain_plans[first.index] = (
+            self._chain_plans[first] = (
                 plan_chain(
                     place.chain.activation or ActivationRef(name="linear"),
                     [weight.name for (weight,) in weights],
                     [weight.layout for (weight,) in weights],
-                    input_second_moment=input_second_moment,
-                    output_std=HEAD_LOGITS_STD if self.graph.is_head(last) else 1.0,
                 )
                 if all(len(found) == 1 for found in weights)
                 else None
             )
-        return self._chain_plans[first.index]
+        return self._chain_plans[first]
 
     @property
     def chain_remarks(self) -> tuple[str, ...]:
@@ -185,53 +171,311 @@ class Context:
         """The operation's place in a deep plain chain, if it stands in one."""
         return self._places.get(operation.index)
 
-    def is_in_attention(self, operation: Operation) -> bool:
-        """Whether a weight belongs to `nn.MultiheadAttention`, which is planned by its fans."""
-        owners = {self.network.parameter(name).module for name in operation.parameters}
-        return bool(owners & _ATTENTION)
+    # What the model is, as the rules ask it ---------------------------------------------------
 
-    @cached_property
-    def branches(self) -> tuple[Branch, ...]:
-        """The residual branches whose ends are scaled with their number."""
-        return tuple(b for b in self.graph.branches if not self.is_in_attention(b.last_weight))
+    def is_constant(self, parameter: Parameter) -> bool:
+        """Whether all values are one finite number, as the module's own constants are."""
+        reading = self.parameter_reading(parameter)
+        single = math.prod(parameter.layout.shape) == 1
+        return reading.non_finite == 0 and (reading.constant or single)
 
-    @cached_property
-    def _branch_ends(self) -> dict[int, Branch]:
-        return {branch.last_weight.index: branch for branch in self.branches}
+    def is_zero(self, parameter: Parameter) -> bool:
+        """Whether all values are zero."""
+        reading = self.parameter_reading(parameter)
+        return self.is_constant(parameter) and reading.value_rms == 0
 
-    @cached_property
-    def bare_branches(self) -> int:
-        """Residual branches without any norm inside."""
-        return sum(not branch.normed for branch in self.branches)
-
-    def branch_ending_with(self, operation: Operation) -> Branch | None:
-        """The residual branch whose last weight this is."""
-        return self._branch_ends.get(operation.index)
-
-    def stream_second_moment(self, operation: Operation) -> float:
-        """Planned second moment of the residual stream that an operation reads."""
-        given = {
-            branch.last_weight.index: 1 / self.bare_branches
-            for branch in self.branches
-            if not branch.normed
-        }
-        for branch in self.branches:
-            if branch.last_norm is not None and self.stays_zero(branch.last_norm):
-                given[branch.last_norm.index] = 0.0
-        return second_moment_at(
-            operation, self.graph, given, self.observation.input_second_moment or 1.0
-        )
+    def has_pattern(self, parameter: Parameter) -> bool:
+        """Whether a bias holds a few moderate values that somebody chose, zero not alone."""
+        reading = self.parameter_reading(parameter)
+        few = reading.distinct_values is not None
+        return few and 0 < (reading.largest or 0) <= _WIDEST_GATE_BIAS
 
     def stays_zero(self, norm: Operation) -> bool:
         """Whether the model has set a norm's scale to zero, and the plan leaves it there."""
-        readings = (self._readings[name] for name in norm.parameters)
-        scales = (r for r in readings if self.network.parameter(r.name).kind == "norm-scale")
-        return any(reading.constant and reading.value_rms == 0 for reading in scales)
+        scales = (self.network.parameter(name) for name in norm.parameters)
+        return any(p.kind == "norm-scale" and self.is_zero(p) for p in scales)
 
-    def input_second_moment(self, operation: Operation) -> float:
-        """Measured mean square of what enters an operation at the network's input; 1 if unknown."""
-        origin = self.graph.feed(operation).origin
-        measured = self.observation.input_second_moment
-        if origin is not None and origin.kind == "input" and measured:
-            return measured
+    @cached_property
+    def _norms_by_hand(self) -> frozenset[int]:
+        return norms_by_hand(self.network)
+
+    def is_norm(self, operation: Operation | None) -> bool:
+        """Whether an operation normalizes, as one function or by hand."""
+        if operation is None:
+            return False
+        return operation.kind == "norm" or operation.index in self._norms_by_hand
+
+    def is_plain_head(self, operation: Operation) -> bool:
+        """Whether a weight ends the network with nothing behind it but the loss."""
+        inside = any(
+            self.network.parameter(name).module in _ATTENTION for name in operation.parameters
+        )
+        graph = self.graph
+        return graph.is_head(operation) and not inside and graph.activation_after(operation) is None
+
+    # Residual streams ---------------------------------------------------------------------------
+
+    @cached_property
+    def _streams(self) -> dict[int, int]:
+        """How many branches add to the stream of each addition."""
+        return {
+            branch.addition.index: len(stream) for stream in self.graph.streams for branch in stream
+        }
+
+    def branches_of_stream(self, branch: Branch) -> int:
+        """How many branches add to the same stream."""
+        return self._streams[branch.addition.index]
+
+    @cached_property
+    def _branch_ends(self) -> dict[int, Branch]:
+        return {branch.last_weight.index: branch for branch in self.graph.branches}
+
+    def branch_ending_with(self, operation: Operation) -> Branch | None:
+        """The residual branch whose size this weight sets; None if a norm or a scale does."""
+        branch = self._branch_ends.get(operation.index)
+        if branch is None or any(self._sets_size(op) for op in self._after_weight(branch)):
+            return None
+        return branch
+
+    def _after_weight(self, branch: Branch) -> list[Operation]:
+        """What a branch does between its last weight and the addition, in order."""
+        found: list[Operation] = []
+        current = branch.last_weight
+        for _ in range(_LONGEST_END):
+            users = self.graph.consumers[current.index]
+            if len(users) != 1 or users[0] == branch.addition.index:
+                break
+            current = self.graph.operations[users[0]]
+            found.append(current)
+        return found
+
+    def _sets_size(self, operation: Operation) -> bool:
+        """A norm, or a multiplication with a scale of the model's own (layer scale, ReZero)."""
+        scaled = operation.kind == "other" and bool(operation.parameters)
+        return self.is_norm(operation) or (scaled and operation.function in _SCALING)
+
+    def activation_ending(self, branch: Branch) -> ActivationRef | None:
+        """The activation between a branch's last weight and the addition, if there is one."""
+        found = (op.activation for op in self._after_weight(branch) if op.activation is not None)
+        return next(found, None)
+
+    def normed_after(self, branch: Branch) -> bool:
+        """Whether the stream itself is normalized behind the addition."""
+        users = [self.graph.operations[i] for i in self.graph.consumers[branch.addition.index]]
+        return len(users) == 1 and self.is_norm(users[0])
+
+    # Attention and routing ----------------------------------------------------------------------
+
+    @cached_property
+    def _queries(self) -> dict[int, float]:
+        """For each query, what the variance of its products with unit keys is multiplied with."""
+        found: dict[int, float] = {}
+        for operation in self.graph.operations:
+            if operation.score_scale is not None and len(operation.inputs) == 3:
+                query = self._weight_behind(operation.inputs[0])
+                if query is not None and abs(operation.score_scale - 1) > _SAME:
+                    found[query.index] = operation.score_scale**2
+            elif operation.function in _PRODUCTS and self._makes_scores(operation):
+                query = self._weight_behind(operation.inputs[0])
+                if query is not None:
+                    found[query.index] = float(self.graph.operations[operation.inputs[0]].shape[-1])
+        return found
+
+    def _makes_scores(self, product: Operation) -> bool:
+        """Whether a product of two signals goes into a softmax, unscaled on all its way."""
+        if product.kind == "weighted" or len(product.inputs) != 2:
+            return False
+        back = self.graph.operations[product.inputs[0]]
+        for _ in range(_LONGEST_END):
+            if back.function in _SCALING or not back.inputs:
+                return False
+            if back.kind == "weighted":
+                break
+            back = self.graph.operations[back.inputs[0]]
+        current = product
+        for _ in range(_LONGEST_END):
+            users = self.graph.consumers[current.index]
+            if len(users) != 1:
+                return False
+            current = self.graph.operations[users[0]]
+            if current.kind == "softmax":
+                return True
+            if current.function in _SCALING or current.kind in ("weighted", "multiply"):
+                return False
+        return False
+
+    def _weight_behind(self, index: int) -> Operation | None:
+        """The weight that made a signal, past what only reshapes it."""
+        operation = self.graph.operations[index]
+        while operation.kind in ("shape", "dropout") and len(operation.inputs) == 1:
+            operation = self.graph.operations[operation.inputs[0]]
+        alone = len(self.graph.consumers[operation.index]) == 1  # a packed q, k, v has three
+        return operation if operation.kind == "weighted" and alone else None
+
+    def logits_per_query(self, operation: Operation) -> float | None:
+        """Variance of the attention logits that unit queries and keys would make; None if one."""
+        return self._queries.get(operation.index)
+
+    def is_router(self, operation: Operation) -> bool:
+        """Whether a softmax chooses by this weight's result, past reshaping only."""
+        current = operation
+        while len(users := self.graph.consumers[current.index]) == 1:
+            current = self.graph.operations[users[0]]
+            if current.kind == "softmax":
+                return not self.graph.ends_linear(operation)
+            if current.kind not in ("shape", "dropout"):
+                return False
+        return False
+
+    @cached_property
+    def _recurrences(self) -> dict[str, Recurrence]:
+        return recurrences(self.graph)
+
+    def recurrence(self, parameter: Parameter) -> Recurrence | None:
+        """The loop in which a weight reads its own result, if it stands in one."""
+        return self._recurrences.get(parameter.name)
+
+    def steps_of_sum(self, operation: Operation) -> int:
+        """How many steps of a loop of rectified units add this result up; 1 outside of such."""
+        for found in self._recurrences.values():
+            rectified = found.activation is not None and found.activation.name in _RECTIFIERS
+            if rectified and found.inputs.intersection(operation.parameters):
+                return found.steps
+        return 1
+
+    def opens_gates(self, operation: Operation) -> bool:
+        """Whether sigmoids follow, past sums and splitting: gates of a highway or of an LSTM."""
+        stack, seen = [operation.index], {operation.index}
+        while stack:
+            for user in self.graph.consumers[stack.pop()]:
+                following = self.graph.operations[user]
+                if following.activation is not None and following.activation.name == "sigmoid":
+                    return user in self.graph.steering
+                if following.kind in ("shape", "add") and user not in seen and len(seen) < 8:
+                    seen.add(user)
+                    stack.append(user)
+        return False
+
+    # Signals --------------------------------------------------------------------------------------
+
+    def is_tied(self, parameter: Parameter) -> bool:
+        """Whether an embedding also multiplies a signal: its vectors make the logits."""
+        return any(op.kind == "weighted" for op in self._users.get(parameter.name, ()))
+
+    def is_position(self, parameter: Parameter) -> bool:
+        """Whether what is looked up or added is the same for all samples."""
+        operation = self.user(parameter)
+        if operation is None or parameter.kind not in ("embedding", "other"):
+            return False
+        if parameter.kind == "embedding":
+            seen = self.observation.reading(operation.index)
+            if seen is None or seen.sample_spread is None or seen.second_moment is None:
+                return False
+            alone = self.observation.samples > 1
+            return alone and seen.sample_spread <= 1e-9 * seen.second_moment.value
+        wide = sum(size > 1 for size in parameter.layout.shape) > 1
+        return operation.function in _ADDING and wide
+
+    def is_scale(self, parameter: Parameter) -> bool:
+        """Whether a raw parameter multiplies or shifts unit by unit, or steers attention."""
+        operation = self.user(parameter)
+        if operation is None or operation.kind in ("concatenate", "weighted", "shape"):
+            return False
+        return not self.is_position(parameter) or operation.index in self.graph.steering
+
+    @cached_property
+    def _token_square(self) -> float:
+        """Planned second moment of the token embeddings, which positions are measured by."""
+        tables = [p for p in self.network.parameters if p.kind == "embedding" and self.is_tied(p)]
+        return min((self.lookup_square(p) for p in tables), default=1.0)
+
+    def lookup_square(self, parameter: Parameter) -> float:
+        """Planned second moment of an embedding, a position or a token."""
+        if parameter.kind == "embedding" and self.is_tied(parameter):
+            return TIED_LOGITS_STD**2 / parameter.layout.out
+        if self.is_position(parameter):
+            return self._token_square / 2
         return 1.0
+
+    def _planned_square(self, parameter: Parameter) -> float:
+        if self.is_kept(parameter) or not parameter.trainable:
+            return self.parameter_reading(parameter).value_rms ** 2
+        return self.lookup_square(parameter)
+
+    def _given(self, operation: Operation, signals: Sequence[Signal]) -> Signal | None:
+        """What the plan sets a result to."""
+        if operation.kind == "input":
+            return Signal(0.0, self.observation.input_second_moment or 1.0)
+        if operation.kind == "weighted":
+            self._targets[operation.index] = target = target_of(operation, self, signals)
+            return Signal(0.0, self._weighted_square(operation, target))
+        if operation.kind == "embedding":
+            squares = [
+                self._planned_square(self.network.parameter(n)) for n in operation.parameters
+            ]
+            return Signal(0.0, max(squares, default=1.0))
+        if self.is_norm(operation):
+            return Signal(0.0, 0.0 if self.stays_zero(operation) else 1.0)
+        if operation.kind == "composite" and operation.score_scale is None:
+            return Signal(0.0, _STATE_SQUARE)
+        if operation.kind == "other" and operation.parameters and operation.inputs:
+            return self._shifted(operation, signals[operation.inputs[0]])
+        return None
+
+    def _weighted_square(self, operation: Operation, target: Target) -> float:
+        """The target, or what was measured where the weight stays as it is."""
+        weights = [self.network.parameter(name) for name in operation.parameters]
+        matrices = [p for p in weights if p.kind in ("weight", "embedding")]
+        if matrices and all(self.is_kept(p) or not p.trainable for p in matrices):
+            seen = self.observation.reading(operation.index)
+            if seen is not None and seen.second_moment is not None:
+                return seen.second_moment.value
+        branch = self.branch_ending_with(operation)
+        if branch is not None and any(self.is_zero(p) for p in matrices):
+            return 0.0
+        return target.value
+
+    def _shifted(self, operation: Operation, signal: Signal) -> Signal | None:
+        """A signal times a scale of the model's own, or plus positions."""
+        parameters = [self.network.parameter(name) for name in operation.parameters]
+        if operation.function in _SCALING:
+            square = math.prod(self.parameter_reading(p).value_rms ** 2 for p in parameters)
+            if operation.function in ("div", "truediv"):
+                square = 1 / square if square else 1.0
+            return Signal(signal.mean * math.sqrt(square), signal.square * square)
+        if operation.function in _ADDING:
+            added = sum(self._planned_square(p) for p in parameters if self.is_position(p))
+            return Signal(signal.mean, signal.square + added)
+        return None
+
+    @cached_property
+    def _targets(self) -> dict[int, Target]:
+        return {}
+
+    @cached_property
+    def signals(self) -> tuple[Signal, ...]:
+        """The planned signal of every operation."""
+        return propagated(self.graph.operations, self._given)
+
+    def target(self, operation: Operation) -> Target:
+        """What a weighted operation's result should be."""
+        _ = self.signals
+        return self._targets[operation.index]
+
+    def incoming(self, operation: Operation) -> Signal:
+        """What arrives at a weighted operation."""
+        sources = [self.signals[i] for i in operation.inputs]
+        if not sources:
+            return Signal(0.0, 1.0)
+        if operation.function in ("bilinear", "einsum"):
+            return Signal(0.0, math.prod(signal.square for signal in sources))
+        return sources[0]
+
+    def direction_of(self, magnitude: Parameter) -> Parameter | None:
+        """The direction v that belongs to a weight norm's scale g."""
+        ending = (("original0", "original1"), ("_g", "_v"))
+        for old, new in ending:
+            if magnitude.name.endswith(old):
+                name = magnitude.name.removesuffix(old) + new
+                return next((p for p in self.network.parameters if p.name == name), None)
+        return None

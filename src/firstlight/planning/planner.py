@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from firstlight.errors import NoRuleError
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.planning.context import Context
-from firstlight.planning.rules import RULES, norms_and_biases
-from firstlight.planning.rules import keep as keep_rule
+from firstlight.planning.rules import RULES
+from firstlight.planning.rules.fixed import keep, norms_and_biases, override
+from firstlight.planning.wishes import Wishes
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Parameter
 from firstlight.records.plan import Plan, PlanEntry
@@ -16,7 +18,9 @@ from firstlight.records.plan import Plan, PlanEntry
 
 def _by_rules(parameter: Parameter, context: Context) -> PlanEntry | None:
     answers = (rule(parameter, context) for rule in RULES)
-    return next((entry for entry in answers if entry is not None), None)
+    entry = next((entry for entry in answers if entry is not None), None)
+    rows = context.asked.rows.get(parameter.name)
+    return entry if entry is None or rows is None else replace(entry, rows=rows)
 
 
 def _complete(entries: Sequence[PlanEntry | None], context: Context) -> tuple[PlanEntry, ...]:
@@ -35,17 +39,17 @@ def _complete(entries: Sequence[PlanEntry | None], context: Context) -> tuple[Pl
     return found
 
 
-def make_plan(observation: Observation, *, keep: Sequence[str] = ()) -> Plan:
+def make_plan(observation: Observation, wishes: Wishes | None = None) -> Plan:
     """The plan that Firstlight chooses.
 
     Args:
         observation: one pass over the model.
-        keep: patterns of parameters to leave alone.
+        wishes: what the user asked for.
 
     Raises:
         NoRuleError: a parameter that no rule matched, by name.
     """
-    context = Context(observation, keep)
+    context = Context(observation, wishes)
     entries = [_by_rules(parameter, context) for parameter in context.network.parameters]
     return Plan(
         network=context.network, entries=_complete(entries, context), remarks=_remarks(context)
@@ -53,22 +57,23 @@ def make_plan(observation: Observation, *, keep: Sequence[str] = ()) -> Plan:
 
 
 def make_technique_plan(
-    observation: Observation, technique: str, *, keep: Sequence[str] = ()
+    observation: Observation, technique: str, wishes: Wishes | None = None
 ) -> Plan:
     """One named technique on all weights; biases zero, norms one and zero, the rest as it is.
 
     Args:
         observation: one pass over the model.
         technique: a name of the registry.
-        keep: patterns of parameters to leave alone.
+        wishes: what the user asked for; a preferred form has no place here.
     """
     chosen = find_technique(technique)
-    context = Context(observation, keep)
+    context = Context(observation, wishes)
     entries: list[PlanEntry | None] = []
     for parameter in context.network.parameters:
-        fixed = keep_rule(parameter, context) or norms_and_biases(parameter, context)
-        if fixed is not None:
-            entries.append(fixed)
+        fixed = (rule(parameter, context) for rule in (keep, override, norms_and_biases))
+        found = next((entry for entry in fixed if entry is not None), None)
+        if found is not None:
+            entries.append(found)
         elif parameter.kind in ("weight", "recurrent", "embedding"):
             entries.append(
                 PlanEntry(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.records.checkup import JacobianReading, Observation
@@ -43,8 +42,8 @@ class Adapter(Protocol):
         """Each parameter's canonical name and a copy of its values (16-bit types widened)."""
         ...
 
-    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
-        """Write float32 values into named parameters, rounding once to their own type."""
+    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:
+        """Write values (float32 if drawn) into named parameters, rounding once to their type."""
         ...
 
     def build(self, factory: Callable[[], Any], seed: int) -> Any:

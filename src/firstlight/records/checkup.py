@@ -106,6 +106,8 @@ class ParameterReading:
             and rows of fewer than four numbers.
         constant_blocks: how many of the stacked matrices (gates; q, k and v) hold one value each,
             where the tensor as a whole holds several.
+        distinct_values: of a vector, how many different values it holds if they are at most four;
+            None for more, and for other tensors.
     """
 
     name: str
@@ -121,6 +123,7 @@ class ParameterReading:
     update_ratio: float | None = None
     repeated_rows: float | None = None
     constant_blocks: int = 0
+    distinct_values: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

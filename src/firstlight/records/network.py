@@ -109,7 +109,8 @@ class Parameter:
 
     Args:
         name: canonical name (wrapper prefixes stripped, first name of a tie in sorted order).
-        kind: what it is: weight, bias, norm-scale, norm-shift, embedding, other.
+        kind: what it is: weight, recurrent, bias, norm-scale, norm-shift, embedding, magnitude (the
+            scale of a weight norm), other.
         module: class of the module that owns it (``Linear``, ``Conv2d`` …).
         layout: its axes.
         fans: None for vectors and what has no fans.
@@ -117,10 +118,14 @@ class Parameter:
         trainable: whether gradients are wanted.
         ties: further names of the same tensor.
         padding_index: the row of an embedding that must stay zero, if any.
+        parametrization: what makes the weight from this tensor: ``weight_norm``, ``spectral_norm``
+            or the name of a class; None where the tensor is the weight.
     """
 
     name: str
-    kind: Literal["weight", "recurrent", "bias", "norm-scale", "norm-shift", "embedding", "other"]
+    kind: Literal[
+        "weight", "recurrent", "bias", "norm-scale", "norm-shift", "embedding", "magnitude", "other"
+    ]
     module: str
     layout: Layout
     fans: Fans | None = None
@@ -128,6 +133,7 @@ class Parameter:
     trainable: bool = True
     ties: tuple[str, ...] = ()
     padding_index: int | None = None
+    parametrization: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +183,8 @@ class Operation:
         in_place: whether it overwrote its input.
         rate: for kind dropout, the share of values that it drops; 0 where it does nothing.
         opaque: whether more happens inside than was looked at.
+        score_scale: of attention in one function: what query · key is multiplied with before the
+            softmax, in units of 1/√d; None for everything else.
     """
 
     index: int
@@ -191,6 +199,7 @@ class Operation:
     in_place: bool = False
     rate: float | None = None
     opaque: bool = False
+    score_scale: float | None = None
 
     @property
     def units(self) -> int:

@@ -73,6 +73,8 @@ class PlanEntry:
         source: the paper or derivation behind the rule.
         rejected: alternatives.
         zero_row: a row that stays zero (an embedding's padding), if any.
+        rows: of an added part (new tokens, say) the first row and the one after the last that are
+            drawn; the others stay. None for all.
         target: second moment that the result of the first operation with this weight should have;
             None where the rule does not set one (kept, biases, norms).
         calibrate: whether a measurement may rescale the law to reach the target. Isometries inside
@@ -88,6 +90,7 @@ class PlanEntry:
     source: str
     rejected: tuple[Rejected, ...] = ()
     zero_row: int | None = None
+    rows: tuple[int, int] | None = None
     target: float | None = None
     calibrate: bool = False
 

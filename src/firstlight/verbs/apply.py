@@ -79,10 +79,17 @@ def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "
                 raise BadInputError(f"{entry.name}: {error}; nothing was written") from error
     chosen = adapter.initial_seed() if seed is None else checked_seed(seed)
 
-    def arrays() -> Iterator[tuple[str, NDArray[np.float32]]]:
+    before = dict(adapter.values(model)) if any(entry.rows for entry in plan) else {}
+
+    def arrays() -> Iterator[tuple[str, NDArray[Any]]]:
         for entry in plan:
             if entry.action == "draw":
-                yield entry.name, drawn(entry, chosen, namespace)
+                values: NDArray[Any] = drawn(entry, chosen, namespace)
+                if entry.rows is not None:
+                    first, last = entry.rows
+                    values, fresh = before[entry.name], values
+                    values[first:last] = fresh[first:last]
+                yield entry.name, values
 
     adapter.write(model, arrays())
     achieved = {name: _achieved(values) for name, values in adapter.values(model)}

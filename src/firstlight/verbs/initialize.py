@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from firstlight.planning.wishes import Override
 from firstlight.records.plan import Receipt
 from firstlight.verbs.apply import apply
 from firstlight.verbs.check import check
@@ -20,6 +21,9 @@ def initialize(
     seed: int | None = None,
     namespace: str = "",
     keep: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    overrides: Mapping[str, Override] | None = None,
+    prefer: str | None = None,
     loss: Any = None,
     target: Any = None,
     step: Callable[[Any, Any], Any] | None = None,
@@ -33,6 +37,9 @@ def initialize(
         seed: as for `apply`.
         namespace: as for `apply`.
         keep: as for `plan`.
+        only: as for `plan`.
+        overrides: as for `plan`.
+        prefer: as for `plan`.
         loss: as for `check`.
         target: as for `check`.
         step: as for `check`.
@@ -49,7 +56,18 @@ def initialize(
         True
     """
     before = check(model, batch, loss=loss, target=target, step=step)
-    chosen = make(model, batch, technique=technique, keep=keep, loss=loss, target=target, step=step)
+    chosen = make(
+        model,
+        batch,
+        technique=technique,
+        keep=keep,
+        only=only,
+        overrides=overrides,
+        prefer=prefer,
+        loss=loss,
+        target=target,
+        step=step,
+    )
     receipt = apply(model, chosen, seed=seed, namespace=namespace)
     after = check(model, batch, loss=loss, target=target, step=step)
     return replace(receipt, before=before, after=after)

@@ -100,7 +100,7 @@ class TorchAdapter:
             value = plain_values(parameter).to("cpu")
             yield name, np.array((value.abs() if value.is_complex() else value).numpy())
 
-    def write(self, model: nn.Module, arrays: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
+    def write(self, model: nn.Module, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:
         """Write float32 values, rounded once (to nearest even) to each parameter's type."""
         named = named_tensors(model)
         with torch.no_grad():

@@ -15,6 +15,7 @@ _DIMENSIONS = ("1d", "2d", "3d")
 
 WEIGHTED = frozenset(
     {"linear", "bilinear", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "mv", "inner"}
+    | {"grouped_mm"}
     | {f"{name}{d}" for name in ("conv", "conv_transpose") for d in _DIMENSIONS},
 )
 """These multiply by a weight if one of their operands is a parameter."""
@@ -218,6 +219,14 @@ def dropout_rate(name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) 
     rate = keywords.get("p", args[1] if len(args) > 1 else 0.5)
     training = keywords.get("training", args[2] if len(args) > 2 else True)
     return float(rate) if training else 0.0
+
+
+def score_scale(name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> float | None:
+    """What attention multiplies query · key with, in units of 1/√d; None for other functions."""
+    if name != "scaled_dot_product_attention" or not args:
+        return None
+    given = keywords.get("scale", args[6] if len(args) > 6 else None)
+    return 1.0 if given is None else float(given) * float(args[0].shape[-1]) ** 0.5
 
 
 def _hardtanh(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> ActivationRef | None:

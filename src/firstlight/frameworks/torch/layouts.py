@@ -18,14 +18,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.parameter import is_lazy
-from torch.nn.utils.parametrize import type_before_parametrizations
+from torch.nn.utils.parametrize import ParametrizationList, type_before_parametrizations
 
 from firstlight.errors import BadInputError, near_names
 from firstlight.laws.addresses import canonical_name
 from firstlight.records.network import Fans, Layout, Parameter
 from firstlight.theory.fans import fans
 
-Kind = Literal["weight", "recurrent", "bias", "norm-scale", "norm-shift", "embedding", "other"]
+Kind = Literal[
+    "weight", "recurrent", "bias", "norm-scale", "norm-shift", "embedding", "magnitude", "other"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +171,46 @@ _READERS: tuple[tuple[tuple[type[nn.Module], ...], Reader], ...] = (
 )
 
 
+_MAGNITUDE = {"original0": "original1"}
+"""In torch's weight norm W = g · v / ‖v‖, the scale g and the direction v."""
+
+
+def _reparametrized(module: nn.Module, name: str) -> tuple[str, str] | None:
+    """The weight behind a tensor of torch's old weight and spectral norms, and which norm it is."""
+    if name.endswith(("_g", "_v")) and hasattr(module, f"{name[:-2]}_g"):
+        return name[:-2], "weight_norm"
+    if name.endswith("_orig") and hasattr(module, f"{name[:-5]}_u"):
+        return name[:-5], "spectral_norm"
+    return None
+
+
+def _parametrization(module: nn.Module, name: str) -> str | None:
+    """By what a weight is made from this tensor: ``weight_norm``, ``spectral_norm`` or a class."""
+    if isinstance(module, ParametrizationList):
+        if len(module) != 1:
+            return "several"
+        kind = type(module[0]).__name__.strip("_")
+        return {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}.get(kind, kind)
+    found = _reparametrized(module, name)
+    return None if found is None else found[1]
+
+
+def _read_behind(owner: nn.Module, weight: str, held: tuple[str, Tensor], made_by: str) -> _Use:
+    """What one tensor of a parametrization is, by the weight that is made from it."""
+    local, tensor = held
+    shape = tuple(tensor.shape)
+    if made_by == "weight_norm" and (local in _MAGNITUDE or local.endswith("_g")):
+        return _Use(kind="magnitude", layout=_layout(shape, ("out",) * len(shape)))
+    if made_by in ("weight_norm", "spectral_norm"):
+        return _read(owner, weight, tensor)
+    return _unknown(owner, local, shape)
+
+
 def _read(module: nn.Module, name: str, tensor: Tensor) -> _Use:
     shape = tuple(tensor.shape)
+    old = _reparametrized(module, name)
+    if old is not None:
+        return _read_behind(module, old[0], (name, tensor), old[1])
     reader = next((read for classes, read in _READERS if isinstance(module, classes)), None)
     if reader is None and any(cls.__name__ == "Conv1D" for cls in type(module).__mro__):
         reader = _conv1d_of_transformers
@@ -185,19 +225,33 @@ class _Owner:
     raw: str
     module: nn.Module
     local: str
+    parent: nn.Module | None = None
+    """The module whose weight is made from this tensor, where a parametrization holds it."""
+
+    def read(self, tensor: Tensor) -> _Use:
+        """What the tensor is to its owner."""
+        if self.parent is None:
+            return _read(self.module, self.local, tensor)
+        weight = self.raw.split(".")[-2]
+        made_by = _parametrization(self.module, self.local) or ""
+        return _read_behind(self.parent, weight, (self.local, tensor), made_by)
 
 
 def _owners(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, list[_Owner]]]:
     """Each tensor once: its canonical name, itself, and its owners, the name-giving one first."""
     held: dict[int, tuple[nn.Parameter, list[_Owner]]] = {}
-    for path, module in model.named_modules(remove_duplicate=False):
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for path, module in modules.items():
+        parent = None
+        if isinstance(module, ParametrizationList):
+            parent = modules[path.rpartition("parametrizations.")[0].rstrip(".")]
         for local, tensor in module.named_parameters(recurse=False, remove_duplicate=False):
             raw = f"{path}.{local}" if path else local
             if is_lazy(tensor):
                 raise BadInputError(
                     f"{raw}: a lazy parameter without a shape yet; run the model once on a batch"
                 )
-            owner = _Owner(raw=raw, module=module, local=local)
+            owner = _Owner(raw=raw, module=module, local=local, parent=parent)
             held.setdefault(id(tensor), (tensor, []))[1].append(owner)
     first: dict[str, int] = {}
     for _, owners in held.values():
@@ -235,7 +289,7 @@ def describe_parameters(model: nn.Module) -> tuple[Parameter, ...]:
 
 
 def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Parameter:
-    uses = [_read(owner.module, owner.local, tensor) for owner in owners]
+    uses = [owner.read(tensor) for owner in owners]
     chosen = next((i for i, use in enumerate(uses) if use.kind == "embedding"), 0)
     use = uses[chosen]
     if use.kind == "embedding":
@@ -245,13 +299,16 @@ def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Paramete
     return Parameter(
         name=name,
         kind=use.kind,
-        module=type_before_parametrizations(owners[chosen].module).__name__,
+        module=type_before_parametrizations(
+            owners[chosen].parent or owners[chosen].module
+        ).__name__,
         layout=use.layout,
         fans=use.fans,
         dtype=str(tensor.dtype).removeprefix("torch."),
         trainable=tensor.requires_grad,
         ties=tuple(tie for tie in ties if tie != canonical_name(owners[0].raw)),
         padding_index=use.padding_index,
+        parametrization=_parametrization(owners[chosen].module, owners[chosen].local),
     )
 
 

@@ -18,6 +18,7 @@ from firstlight.frameworks.torch.layouts import describe_parameters, named_tenso
 from firstlight.frameworks.torch.probes import MEASURED, Probe
 from firstlight.frameworks.torch.reachability import waking
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
+from firstlight.frameworks.torch.usage import refined
 from firstlight.frameworks.torch.weights import parameter_readings
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Network, Operation, Parameter, Task
@@ -233,7 +234,7 @@ def observe(
             model.train()
         recorder = _Recorder(samples)
         tracer = Tracer(model, {id(p): n for n, p in named.items()}, recorder)
-        described = describe_parameters(model)
+        described: Sequence[Parameter] = describe_parameters(model)
         try:
             with tracer.module_names(), tracer:
                 tracer.add_inputs(tensors_in(given))
@@ -245,6 +246,10 @@ def observe(
                 f"{type(model).__name__}: raised {type(error).__name__} on a batch of"
                 f" {batches.shapes_of(given)}: {' '.join(str(error).split()) or 'no message'}"
             ) from error
+        described = [
+            refined(p, tracer.uses[p.name]) if p.kind == "other" and p.name in tracer.uses else p
+            for p in described
+        ]
         again = batches.placed(batch, device)  # the model may have written into the first copy
         return _backward(
             model,

@@ -24,6 +24,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from firstlight.frameworks.torch import composites, functions
 from firstlight.frameworks.torch.undecided import Undecided, undecided
+from firstlight.frameworks.torch.usage import Use, uses_in
 from firstlight.laws.addresses import canonical_name
 from firstlight.records.network import Operation, OperationKind
 
@@ -118,6 +119,8 @@ class Tracer(TorchFunctionMode):
         self.operations: list[Operation] = []
         self.undecided: Undecided | None = None
         """What a model without skill pays at the last loss; None if not known."""
+        self.uses: dict[str, Use] = {}
+        """What the first product with each parameter says of its axes."""
         self._observer = observer
         self._parameters = parameters
         self._model = model
@@ -325,6 +328,10 @@ class Tracer(TorchFunctionMode):
         if not call.in_place and self.maker(result) is not None:
             return result  # handed through: ``contiguous`` of what already is
         kind = self._kind(call)
+        if call.name in functions.WEIGHTED and call.parameters:
+            named = {id(t): self._used(t) for t in call.operands}
+            found = uses_in(call.name, call.args, call.keywords, call.operands, named)
+            self.uses = found | self.uses
         if not from_data and kind != "embedding":
             # Constants, and expressions of parameters (weight norm and its like): still a weight.
             if call.parameters:
@@ -360,6 +367,7 @@ class Tracer(TorchFunctionMode):
             activation=functions.activation_of(call.name, call.args, call.keywords),
             in_place=call.in_place,
             rate=functions.dropout_rate(call.name, call.args, call.keywords),
+            score_scale=functions.score_scale(call.name, call.args, call.keywords),
         )
         self.operations.append(operation)
         result = self._observer(operation, result, call.data)

@@ -31,6 +31,8 @@ _FEWEST_COLUMNS = 4
 
 _RELATIVE_RANK_TOLERANCE = 1e-5
 _SAMPLE_SEED = 4
+_FEW = 4
+"""A vector with so few values was filled by somebody who chose them."""
 _SAFE_SQUARES = (1e-24, 1e36)
 """Sums of squares that float32 holds with no part lost below its smallest number."""
 
@@ -203,6 +205,14 @@ def _extremes(flat: Tensor) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _distinct(flat: Tensor) -> int | None:
+    """How many values a vector holds if they are few; a glance at its first ones settles most."""
+    if len(torch.unique(flat[:16])) > _FEW:
+        return None
+    number = len(torch.unique(flat))
+    return number if number <= _FEW else None
+
+
 def _reading(
     parameter: Parameter,
     tensor: Tensor,
@@ -226,6 +236,8 @@ def _reading(
         more["repeated_rows"] = _repeated_rows(blocks.flatten(0, 1))
         if parameter.kind != "embedding":
             more |= _geometry(blocks) | {"constant_blocks": _constant_blocks(blocks)}
+    if parameter.kind == "bias" and not (non_finite or plain.is_complex()):
+        more["distinct_values"] = _distinct(flat)
     return ParameterReading(
         name=parameter.name,
         value_rms=norm / math.sqrt(size),

@@ -1,0 +1,77 @@
+"""Recurrences written out step by step: a weight that reads what it made a step before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from firstlight.network.graph import Graph, activation_ref
+from firstlight.records.network import ActivationRef, Operation
+
+_LEAST_STEPS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recurrence:
+    """One hidden-to-hidden weight.
+
+    Args:
+        steps: how often it was used.
+        activation: what its result, summed with the input's, goes into; None if that is gates.
+        inputs: names of the parameters whose products join it at each step.
+    """
+
+    steps: int
+    activation: ActivationRef | None
+    inputs: frozenset[str]
+
+
+def recurrences(graph: Graph) -> dict[str, Recurrence]:
+    """The recurrent weights of loops, by the parameter's name.
+
+    A weight shared by all layers (ALBERT) is used again too, but others stand in between.
+    """
+    uses: dict[str, list[Operation]] = {}
+    for operation in graph.network.weighted():
+        for name in operation.parameters:
+            if graph.network.parameter(name).kind == "weight":
+                uses.setdefault(name, []).append(operation)
+    found = {}
+    for name, operations in uses.items():
+        if len(operations) >= _LEAST_STEPS:
+            before, after = operations[-2], operations[-1]
+            others = _weights_before(graph, after)
+            if before.index in others:
+                joining = (graph.operations[i] for i in others if i != before.index)
+                inputs = (p for op in joining for p in op.parameters if len(uses.get(p, ())) > 1)
+                found[name] = Recurrence(
+                    steps=len(operations),
+                    activation=_activation_of_sum(graph, before),
+                    inputs=frozenset(inputs),
+                )
+    return found
+
+
+def _weights_before(graph: Graph, operation: Operation) -> set[int]:
+    """The weighted operations that an operation reads with none in between."""
+    found: set[int] = set()
+    stack, seen = list(operation.inputs), set(operation.inputs)
+    while stack:
+        current = graph.operations[stack.pop()]
+        if current.kind in ("weighted", "composite"):
+            found.add(current.index)
+            continue
+        fresh = [i for i in current.inputs if i not in seen]
+        seen.update(fresh)
+        stack.extend(fresh)
+    return found
+
+
+def _activation_of_sum(graph: Graph, operation: Operation) -> ActivationRef | None:
+    current = operation
+    while len(users := graph.consumers[current.index]) == 1:
+        current = graph.operations[users[0]]
+        if current.kind == "activation":
+            return activation_ref(current)
+        if current.kind not in ("add", "dropout", "norm"):
+            return None
+    return None
