@@ -15,6 +15,7 @@ from firstlight.records.law import (
     DeltaOrthogonal,
     Identity,
     Law,
+    Linked,
     Mirrored,
     Normal,
     Orthogonal,
@@ -37,6 +38,8 @@ STRUCTURED: list[Law] = [
     Mirrored(),
     Mirrored(inputs=False),
     Mirrored(outputs=False),
+    Linked(before="a", after="b"),
+    Linked(before="a", after="b", inputs=True, outputs=True),
     Identity(gain=3),
     Sparse(std=1, zero_fraction=0.7),
 ]

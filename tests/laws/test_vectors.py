@@ -12,7 +12,7 @@ from firstlight.laws import quantile
 from firstlight.laws.addresses import stream_key
 from firstlight.laws.draw import draw
 from firstlight.laws.philox import words
-from firstlight.records.law import Normal, TruncatedNormal, Uniform
+from firstlight.records.law import Linked, Normal, TruncatedNormal, Uniform
 
 PAGE = Path(__file__).parents[2] / "docs" / "addresses.md"
 LAWS = {
@@ -79,3 +79,13 @@ def test_values(row):
     values = draw(LAWS[row[0]], (2, 3), name="fc1.weight", seed=0)
     bits = " ".join(f"{word:08x}" for word in values.view(np.uint32).ravel())
     assert bits == row[1].replace("`", "")
+
+
+@pytest.mark.parametrize("row", _rows("**Linked**"), ids=lambda row: row[0])
+def test_linked_matrices(row):
+    mirrored = "mirrored" in row[0]
+    law = Linked(before="fc1.weight", after="fc2.weight", inputs=mirrored, outputs=mirrored)
+    assert str(law) == row[0]
+    shape = tuple(int(size) for size in row[1].split("×"))
+    values = draw(law, shape, name="fc2.weight", seed=0)
+    assert values.ravel() == pytest.approx([float(x) for x in row[2].split()], abs=1e-6)

@@ -69,6 +69,20 @@ def _growth(psi: Activation, length: float, depth: int) -> float:
     return depth * max(math.log(chi), math.log(ratio) / math.log(near) - 1)
 
 
+def longest(psi: Activation, depth: int) -> float:
+    """The largest second moment up to 1 at which ``depth`` layers through ψ stay within bounds."""
+    limit = math.log(GROWTH)
+    if _growth(psi, 1.0, depth) <= limit:
+        return 1.0
+    log_length = brentq(
+        lambda x: _growth(psi, math.exp(x), depth) - limit,
+        math.log(_SMALLEST_LENGTH),
+        0.0,
+        xtol=1e-3,
+    )
+    return math.exp(log_length)
+
+
 @lru_cache(maxsize=256)
 def operating(reference: ActivationRef, depth: int) -> Operating:
     """Gain and length for ``depth`` activations in a row.
@@ -88,15 +102,7 @@ def operating(reference: ActivationRef, depth: int) -> Operating:
     if odd.linear:
         return Operating(gain=1 / odd.slope, length=1.0, mirrored=not odd.is_odd, exact=True)
     psi = odd_activation(phi)
-    length, limit = 1.0, math.log(GROWTH)
-    if _growth(psi, 1.0, depth) > limit:
-        log_length = brentq(
-            lambda x: _growth(psi, math.exp(x), depth) - limit,
-            math.log(_SMALLEST_LENGTH),
-            0.0,
-            xtol=1e-3,
-        )
-        length = math.exp(log_length)
+    length = longest(psi, depth)
     return Operating(
         gain=forward_gain(psi, length), length=length, mirrored=not odd.is_odd, exact=False
     )
