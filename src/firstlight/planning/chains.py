@@ -31,8 +31,8 @@ from firstlight.theory.odd_part import odd_activation, odd_part
 GROWTH = 3.0
 """Allowed end-to-end growth of ‖δ‖² over a chain at constant forward second moment."""
 
-_NARROW = 10.0
-"""A layer of m directions counts for 1 + 10/m layers: its length varies between samples and draws.
+_NARROW = 20.0
+"""A layer of m directions counts for 1 + 20/m layers: its length varies between samples and draws.
 
 `benchmarks/chain_shapes.py --conv` without it: tanh at 16 channels grows by 6 instead of 3.
 """

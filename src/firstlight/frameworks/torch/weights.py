@@ -220,6 +220,7 @@ def _reading(
     *,
     woken: bool,
     equals: str | None,
+    lean: bool,
 ) -> ParameterReading:
     plain = plain_values(tensor)
     flat = plain.reshape(-1)
@@ -231,7 +232,7 @@ def _reading(
     constant = flat.numel() > 1 and low == high
     more: dict[str, Any] = {}
     drawn = parameter.kind in ("weight", "recurrent", "embedding")
-    if drawn and not (constant or non_finite or plain.is_complex()):
+    if drawn and not (lean or constant or non_finite or plain.is_complex()):
         blocks = _blocks(plain, parameter)
         more["repeated_rows"] = _repeated_rows(blocks.flatten(0, 1))
         if parameter.kind != "embedding":
@@ -256,6 +257,8 @@ def parameter_readings(
     parameters: Sequence[Parameter],
     gradients: Mapping[str, Tensor | None],
     woken: Container[str],
+    *,
+    lean: bool = False,
 ) -> tuple[ParameterReading, ...]:
     """What is measured of each parameter: its values, its gradient, its geometry.
 
@@ -264,13 +267,15 @@ def parameter_readings(
         parameters: their descriptions.
         gradients: None where the loss does not depend on a parameter, absent for frozen ones.
         woken: names whose zero gradient is gone after one small step.
+        lean: leave out what compares units or tensors with each other.
 
     Returns:
         A record for each, in the order of ``parameters``.
     """
     # Other parameters (positions, state matrices) may be the same in every layer by design.
     drawn = [p.name for p in parameters if p.kind in ("weight", "recurrent", "embedding")]
-    copies = _copies({n: tensors[n] for n in drawn if tensors[n].requires_grad})
+    compared = [] if lean else [name for name in drawn if tensors[name].requires_grad]
+    copies = _copies({name: tensors[name] for name in compared})
     return tuple(
         _reading(
             parameter,
@@ -278,6 +283,7 @@ def parameter_readings(
             gradients.get(parameter.name),
             woken=parameter.name in woken,
             equals=copies.get(parameter.name),
+            lean=lean,
         )
         for parameter in parameters
     )
