@@ -31,12 +31,6 @@ from firstlight.theory.odd_part import odd_activation, odd_part
 GROWTH = 3.0
 """Allowed end-to-end growth of ‖δ‖² over a chain at constant forward second moment."""
 
-_NARROW = 20.0
-"""A layer of m directions counts for 1 + 20/m layers: its length varies between samples and draws.
-
-`benchmarks/chain_shapes.py --conv` without it: tanh at 16 channels grows by 6 instead of 3.
-"""
-
 _SMALLEST_LENGTH = 1e-12
 
 
@@ -57,25 +51,37 @@ class Operating:
     exact: bool
 
 
-def _growth(psi: Activation, length: float, depth: int) -> float:
+def _growth(psi: Activation, length: float, depth: int, *, uneven: bool) -> float:
     """Log of what a chain multiplies: ‖δ‖² backward, or a deviation from the length forward.
 
     Where ψ bends down a signal that is too long shrinks more, and the length holds itself. Where ψ
-    bends up a deviation grows by d ln E ψ² / d ln q a layer.
+    bends up a deviation grows by d ln E ψ² / d ln q a layer. Where a signal is far too small, as at
+    a blank place of an image, ‖δ‖² grows by (g·ψ′(0))² a layer, of which twice the log is allowed.
     """
-    chi = (forward_gain(psi, length) / backward_gain(psi, length)) ** 2
+    gain = forward_gain(psi, length)
     near = 1.01
     ratio = moments(psi, near * length).second_moment / moments(psi, length).second_moment
-    return depth * max(math.log(chi), math.log(ratio) / math.log(near) - 1)
+    per_layer = max(
+        2 * math.log(gain / backward_gain(psi, length)), math.log(ratio) / math.log(near) - 1
+    )
+    if uneven:
+        per_layer = max(per_layer, math.log(gain / backward_gain(psi, 0.0)))
+    return depth * per_layer
 
 
-def longest(psi: Activation, depth: int) -> float:
-    """The largest second moment up to 1 at which ``depth`` layers through ψ stay within bounds."""
+def longest(psi: Activation, depth: int, *, uneven: bool = False) -> float:
+    """The largest second moment up to 1 at which ``depth`` layers through ψ stay within bounds.
+
+    Args:
+        psi: the odd part.
+        depth: number of activations.
+        uneven: whether the signal may be absent at some places, as in an image.
+    """
     limit = math.log(GROWTH)
-    if _growth(psi, 1.0, depth) <= limit:
+    if _growth(psi, 1.0, depth, uneven=uneven) <= limit:
         return 1.0
     log_length = brentq(
-        lambda x: _growth(psi, math.exp(x), depth) - limit,
+        lambda x: _growth(psi, math.exp(x), depth, uneven=uneven) - limit,
         math.log(_SMALLEST_LENGTH),
         0.0,
         xtol=1e-3,
@@ -84,12 +90,13 @@ def longest(psi: Activation, depth: int) -> float:
 
 
 @lru_cache(maxsize=256)
-def operating(reference: ActivationRef, depth: int) -> Operating:
+def operating(reference: ActivationRef, depth: int, *, uneven: bool = False) -> Operating:
     """Gain and length for ``depth`` activations in a row.
 
     Args:
         reference: the activation, by name.
         depth: number of activations.
+        uneven: whether the signal may be absent at some places, as in an image.
 
     Returns:
         Gain, length and form of the law.
@@ -102,7 +109,7 @@ def operating(reference: ActivationRef, depth: int) -> Operating:
     if odd.linear:
         return Operating(gain=1 / odd.slope, length=1.0, mirrored=not odd.is_odd, exact=True)
     psi = odd_activation(phi)
-    length = longest(psi, depth)
+    length = longest(psi, depth, uneven=uneven)
     return Operating(
         gain=forward_gain(psi, length), length=length, mirrored=not odd.is_odd, exact=False
     )
@@ -196,7 +203,8 @@ def plan_chain(
     widths = widths_of(layouts, mirrored=not odd.is_odd)
     if widths is None:
         return None
-    run = operating(reference, round(sum(1 + _NARROW / pairs for pairs in widths.pairs)))
+    uneven = any(layout.kernel for layout in layouts)
+    run = operating(reference, len(names) - 1, uneven=uneven)
     longest = max(widths.lengths)
     lengths = [run.length * length / longest for length in widths.lengths]
     psi = odd_activation(activation(reference))
