@@ -1,15 +1,15 @@
 """Plain chains of any shape: ||delta||² per sample, first hidden layer over last, torch alone.
 
     python benchmarks/chain_shapes.py [--depths 20 100] [--conv] [--seeds 1] [activation ...]
-    python benchmarks/chain_shapes.py --train [--depth 30] [--shapes ...] [activation ...]
+    python benchmarks/chain_shapes.py --train [--conv] [--shapes odd] [--steps 60] [activation ...]
 
 Every activation at constant, odd, alternating, growing, narrowing and bottleneck widths; with
 --conv the same in channels on small images, the last shape with strides. The cotangent is standard
 normal at the last hidden pre-activation. Worst cases are printed with their bounds: [0.1, 10] up to
 100 layers, [0.01, 100] beyond, [0.02, 50] at bottlenecks. Inputs of the dense chains: the digits.
 
---train: the digits, 60 steps of SGD (momentum 0.9, batches of 64, gradient norm clipped at 1), the
-same grid of learning rates for every start, best rate on a seed of its own.
+--train: accuracy on the digits beside every peer's, by SGD (momentum 0.9, batches of 64, gradient
+norm clipped at 1), the same grid of learning rates for every start, best rate on a seed of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import torch
+from chain_training import train
 from chains import ACTIVATIONS, Function, digits
 from rich.console import Console
 from rich.progress import Progress
@@ -100,26 +101,28 @@ def bounds(shape: str, depth: int) -> tuple[float, float]:
     return (0.02, 50.0) if "bottleneck" in shape else (0.1, 10.0)
 
 
-def build(kind: str, shape: str, activation: str, depth: int) -> nn.Sequential:
-    """The network of a cell."""
+def build(
+    kind: str, shape: str, activation: str, depth: int, *, channels: int = 3
+) -> nn.Sequential:
+    """The network of a cell; the inputs of convolutional ones have this many channels."""
     if kind == "dense":
         return dense(activation, DENSE[shape](depth))
     sizes = CONVOLUTIONAL[shape](depth)
-    return convolutional(activation, sizes, strides="strides" in shape)
+    return convolutional(activation, sizes, strides="strides" in shape, inputs=channels)
 
 
 def measured(
-    kind: str, activations: list[str], depths: list[int], seeds: int
+    kind: str, shapes: list[str], options: argparse.Namespace
 ) -> Iterator[tuple[str, str, int, float]]:
     """(shape, activation, depth, ratio) of every cell and seed."""
     images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     x = digits()[0][:32] if kind == "dense" else images
-    for depth in depths:
-        for shape in DENSE if kind == "dense" else CONVOLUTIONAL:
-            for activation in activations:
+    for depth in options.depths:
+        for shape in shapes:
+            for activation in options.activations:
                 model = build(kind, shape, activation, depth)
                 plan = fl.plan(model, x)
-                for seed in range(seeds):
+                for seed in range(options.seeds):
                     plan.apply(model, seed=seed)
                     yield shape, activation, depth, delta_ratio(model, x, seed)
 
@@ -148,17 +151,11 @@ def table_of(kind: str, cells: list[tuple[str, str, int, float]]) -> tuple[Table
     return table, outside
 
 
-def ratios(options: argparse.Namespace) -> int:
+def ratios(kind: str, shapes: list[str], options: argparse.Namespace) -> int:
     """Print the matrix; the number of cells outside their bounds."""
-    kind = "convolutional" if options.conv else "dense"
-    shapes = DENSE if kind == "dense" else CONVOLUTIONAL
     total = len(shapes) * len(options.activations) * len(options.depths) * options.seeds
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        cells = list(
-            progress.track(
-                measured(kind, options.activations, options.depths, options.seeds), total=total
-            )
-        )
+        cells = list(progress.track(measured(kind, shapes, options), total=total))
     table, outside = table_of(kind, cells)
     Console(width=140).print(table)
     print(f"{len(cells)} ratios, {outside} outside their bounds")
@@ -171,8 +168,17 @@ def main() -> None:
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 100])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--conv", action="store_true")
+    parser.add_argument("--shapes", nargs="+", default=[""], help="beginnings of their names")
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--steps", type=int, default=60, help="of training")
     options = parser.parse_args()
-    sys.exit(1 if ratios(options) else 0)
+    kind = "convolutional" if options.conv else "dense"
+    every = CONVOLUTIONAL if options.conv else DENSE
+    shapes = [name for name in every if name.startswith(tuple(options.shapes))]
+    if options.train:
+        train(options, lambda s, a, d: build(kind, s, a, d, channels=1), shapes)
+        return
+    sys.exit(1 if ratios(kind, shapes, options) else 0)
 
 
 if __name__ == "__main__":
