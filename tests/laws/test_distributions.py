@@ -14,6 +14,7 @@ from firstlight.laws.moments import moments
 from firstlight.records.law import (
     DeltaOrthogonal,
     Identity,
+    Linked,
     Mirrored,
     Normal,
     Orthogonal,
@@ -154,6 +155,51 @@ def test_mirrored_blocks_repeat_with_the_opposite_sign(shape, inputs, outputs):
         assert np.array_equal(matrix[:, left:], -matrix[:, : columns - left])
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_neighbours_with_a_shared_basis_hand_on_the_same_directions(mirrored):
+    """Through widths 12, 8, 12 the product keeps 8 directions exactly; alone they keep fewer."""
+
+    def block(rows, columns, name, before, after):
+        law = Linked(before=before, after=after, inputs=mirrored, outputs=mirrored)
+        factor = 2 if mirrored else 1
+        matrix = draw(law, (factor * rows, factor * columns), name=name, seed=0)
+        return matrix[:rows, :columns].astype(np.float64)
+
+    down, up = block(8, 12, "b", "a", "b"), block(12, 8, "c", "b", "c")
+    again = block(8, 12, "d", "c", "d")
+    assert np.abs(down @ down.T - np.eye(8)).max() < 1e-6
+    singular = np.linalg.svd(again @ up @ down, compute_uv=False)
+    assert np.abs(singular - 1).max() < 1e-6
+    stranger = block(8, 12, "d", "x", "d")
+    assert np.linalg.svd(stranger @ up @ down, compute_uv=False).min() < 0.9
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (8, 7), (9, 8), (9, 7, 3)])
+def test_a_linked_unit_without_a_twin_listens_and_is_not_heard(shape):
+    law = Linked(gain=1.5, before="a", after="b", inputs=True, outputs=True)
+    matrix = draw(law, shape, name="b", seed=0)
+    if len(shape) == 3:
+        assert not matrix[:, :, [0, 2]].any()
+        matrix = matrix[:, :, 1]
+    rows, columns = matrix.shape
+    top, left = rows // 2, columns // 2
+    assert np.array_equal(matrix[top : 2 * top], -matrix[:top])
+    assert np.array_equal(matrix[:, left : 2 * left], -matrix[:, :left])
+    block = matrix[:top, :left].astype(np.float64)
+    short = block if top <= left else block.T
+    assert np.abs(short @ short.T - 1.5**2 * np.eye(len(short))).max() < 1e-6
+    assert not matrix[:, 2 * left :].any()
+    for row in matrix[2 * top :]:
+        assert np.abs(row - matrix[:top].sum(axis=0) / np.sqrt(top)).max() < 1e-6
+
+
+def test_a_linked_weight_behind_a_flattening_keeps_the_positions_of_a_unit_together():
+    law = Linked(after="b", inputs=True, positions=4)
+    matrix = draw(law, (6, 5 * 4), name="b", seed=0)
+    assert np.array_equal(matrix[:, 8:16], -matrix[:, :8])
+    assert not matrix[:, 16:].any()
+
+
 def test_identity_and_dirac():
     assert np.array_equal(draw(Identity(gain=2), (3, 5), name="w", seed=0), 2 * np.eye(3, 5))
     kernel = draw(Identity(), (3, 3, 5), name="w", seed=0)
@@ -174,7 +220,8 @@ def test_sparse_keeps_exactly_its_share_in_every_row():
 
 @pytest.mark.parametrize(
     "law",
-    [Orthogonal(gain=2), DeltaOrthogonal(), Mirrored(), Mirrored(inputs=False), Identity(gain=2)],
+    [Orthogonal(gain=2), DeltaOrthogonal(), Mirrored(), Mirrored(inputs=False), Identity(gain=2)]
+    + [Linked(before="a", after="b", inputs=i, outputs=o) for i in (0, 1) for o in (0, 1)],
     ids=str,
 )
 @pytest.mark.parametrize("shape", [(8, 6), (6, 8), (8, 4, 3, 3)])

@@ -12,7 +12,7 @@ from firstlight.laws import quantile
 from firstlight.laws.addresses import stream_key
 from firstlight.laws.draw import draw
 from firstlight.laws.philox import words
-from firstlight.records.law import Normal, TruncatedNormal, Uniform
+from firstlight.records.law import Linked, Normal, TruncatedNormal, Uniform
 from firstlight.records.patterned import Hadamard, Mimetic, PaddedIdentity, Sinusoidal
 
 PAGE = Path(__file__).parents[2] / "docs" / "addresses.md"
@@ -34,6 +34,10 @@ MATRICES = {
         Hadamard(),
         PaddedIdentity(noise=1e-6),
         Sinusoidal(std=0.5),
+        *(
+            Linked(before="fc1.weight", after="fc2.weight", inputs=both, outputs=both)
+            for both in (False, True)
+        ),
         *(Mimetic(part=part, **_QK) for part in ("query", "key")),
         *(Mimetic(part=part, **_VO) for part in ("value", "output")),
     )

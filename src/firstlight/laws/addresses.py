@@ -54,7 +54,7 @@ def stream_key(
         name: the canonical name.
         namespace: keeps two models with equal names apart.
         stack: index along stacked axes, ``group=3``; empty for a plain parameter.
-        stream: what the bits are for: ``value``, ``pattern``.
+        stream: what the bits are for: ``value``, ``pattern``, ``basis``.
 
     Returns:
         Two 32-bit words.

@@ -14,6 +14,7 @@ from firstlight.records.law import (
     DeltaOrthogonal,
     Identity,
     Law,
+    Linked,
     Listed,
     Mirrored,
     Normal,
@@ -80,6 +81,13 @@ def moments(law: Law, layout: Layout) -> LawMoments:
             half_in = -(-in_ // 2) if law.inputs else in_
             square = gain**2 / max(half_out, half_in) / kernel
             return LawMoments(mean=0.0, std=math.sqrt(square), low=-abs(gain), high=abs(gain))
+        case Linked(gain=gain):
+            units = in_ // law.positions
+            pairs = out // 2 if law.outputs else out
+            width = (units // 2 if law.inputs else units) * law.positions
+            copies = (2 if law.inputs else 1) * (out / pairs)
+            square = gain**2 * min(pairs, width) * copies / (out * in_ * kernel)
+            return LawMoments(mean=0.0, std=math.sqrt(square))
         case Identity(gain=gain):
             share = min(out, in_) / (out * in_ * kernel)
             mean = gain * share
@@ -149,7 +157,7 @@ def scaled(law: Law, factor: float) -> Law:
             return replace(law, std=factor * std)
         case Orthogonal(gain=gain) | DeltaOrthogonal(gain=gain):
             return replace(law, gain=factor * gain)
-        case Mirrored(gain=gain) | Identity(gain=gain):
+        case Mirrored(gain=gain) | Linked(gain=gain) | Identity(gain=gain):
             return replace(law, gain=factor * gain)
         case Hadamard(gain=gain) | Mimetic(gain=gain):
             return replace(law, gain=factor * gain)

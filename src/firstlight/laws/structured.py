@@ -1,4 +1,4 @@
-"""Laws of whole rows or matrices: orthogonal, mirrored, sparse, patterned, mimetic.
+"""Laws of whole rows or matrices: orthogonal, mirrored, linked, sparse, patterned, mimetic.
 
 They use the same addresses as the elementwise laws, but an element depends on more than its own
 word. Orthogonal and mimetic ones go through LAPACK, waves through the machine's sine: equal to 1e-6
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.errors import NotDrawableError
-from firstlight.laws.addresses import stream_key
+from firstlight.laws.addresses import canonical_name, stream_key
 from firstlight.laws.elementwise import elements
 from firstlight.laws.mimetic import check_mimetic, mimetic_matrix
 from firstlight.laws.patterns import hadamard_order, hadamard_signs, padded_identity, sine_rows
@@ -26,6 +27,7 @@ from firstlight.records.law import (
     DeltaOrthogonal,
     Identity,
     Law,
+    Linked,
     Listed,
     Mirrored,
     Normal,
@@ -37,7 +39,7 @@ from firstlight.records.network import Layout, plain_layout
 from firstlight.records.patterned import Hadamard, Mimetic, PaddedIdentity, Sinusoidal
 
 Values = NDArray[np.float32]
-Central = Identity | DeltaOrthogonal | Mirrored | Hadamard
+Central = Identity | DeltaOrthogonal | Mirrored | Linked | Hadamard
 """Laws that fill a kernel's centre only."""
 
 Structured = Central | Orthogonal | Sparse | PaddedIdentity | Sinusoidal | Mimetic
@@ -57,6 +59,11 @@ class Address:
         return stream_key(
             self.seed, self.name, namespace=self.namespace, stack=self.stack, stream=stream
         )
+
+    def basis_key(self, name: str) -> tuple[int, int]:
+        """The key of a basis that several matrices share."""
+        name = canonical_name(name)
+        return stream_key(self.seed, name, namespace=self.namespace, stream="basis")
 
 
 def isometry(rows: int, columns: int, key: tuple[int, int]) -> Reals:
@@ -101,6 +108,51 @@ def _mirrored(law: Mirrored, rows: int, columns: int, key: tuple[int, int]) -> R
     if law.outputs:
         block = np.vstack([block, -block])
     return block[:rows, :columns]
+
+
+_SMALL_BASIS = 1 << 18
+"""Elements up to which a basis is kept for the next weight, which shares it: 2 MB."""
+
+
+@lru_cache(maxsize=8)
+def _kept_basis(size: int, rank: int, key: tuple[int, int]) -> Reals:
+    return isometry(size, rank, key)
+
+
+def _basis(size: int, rank: int, key: tuple[int, int]) -> Reals:
+    """The first ``rank`` columns of a basis: they do not depend on how many are asked for."""
+    if size * size > _SMALL_BASIS:
+        return isometry(size, rank, key)
+    return _kept_basis(size, size, key)[:, :rank]
+
+
+def _linked(law: Linked, rows: int, columns: int, address: Address) -> Reals:
+    """Q_after · I · Q_beforeᵀ, mirrored where asked, with what has no twin set apart."""
+    pairs = rows // 2 if law.outputs else rows
+    if columns % law.positions:
+        raise NotDrawableError(f"{law}: {columns} columns are not whole units of {law.positions}")
+    units = columns // law.positions
+    width = (units // 2 if law.inputs else units) * law.positions
+    if not pairs or not width:
+        raise NotDrawableError(f"{law}: a mirrored side needs two units, got {rows}×{columns}")
+    rank = min(pairs, width)
+    if law.before is None and law.after is None:
+        block = isometry(pairs, width, address.key())
+    else:
+        after, before = (
+            isometry(size, rank, address.key())
+            if basis is None
+            else _basis(size, rank, address.basis_key(basis))
+            for size, basis in ((pairs, law.after), (width, law.before))
+        )
+        block = after @ before.T
+    if law.inputs:
+        block = np.hstack([block, -block, np.zeros((pairs, columns - 2 * width))])
+    if law.outputs:
+        # Each row has the same length, and so has their sum over √pairs on average.
+        odd_one = block.sum(axis=0, keepdims=True) / np.sqrt(pairs)
+        block = np.vstack([block, -block, odd_one[: rows - 2 * pairs]])
+    return block
 
 
 def _sparse(law: Sparse, rows: int, columns: int, address: Address) -> Values:
@@ -174,6 +226,8 @@ def _centre(law: Central, rows: int, columns: int, address: Address) -> Reals:
         return law.gain / math.sqrt(order) * signs
     if isinstance(law, DeltaOrthogonal):
         return law.gain * isometry(rows, columns, address.key())
+    if isinstance(law, Linked):
+        return law.gain * _linked(law, rows, columns, address)
     return law.gain * _mirrored(law, rows, columns, address.key())
 
 

@@ -13,11 +13,12 @@ from firstlight.network.graph import Chain, Graph
 from firstlight.network.norms import norms_by_hand
 from firstlight.network.recurrence import Recurrence, recurrences
 from firstlight.network.residual import Branch
+from firstlight.planning.chains import ChainPlan, plan_chain
 from firstlight.planning.signals import Signal, propagated
 from firstlight.planning.targets import TIED_LOGITS_STD, Target, target_of
 from firstlight.planning.wishes import Wishes, resolved
 from firstlight.records.checkup import Observation, ParameterReading
-from firstlight.records.network import Network, Operation, Parameter
+from firstlight.records.network import ActivationRef, Network, Operation, Parameter
 from firstlight.theory.gains import moments
 from firstlight.theory.odd_part import odd_part
 
@@ -90,6 +91,7 @@ class Context:
     def __init__(self, observation: Observation, wishes: Wishes | None = None) -> None:
         self.observation = observation
         self.graph = Graph(observation.network)
+        self._chain_plans: dict[int, ChainPlan | None] = {}
         self.asked = resolved(wishes or Wishes(), observation.network.parameters)
 
     @property
@@ -137,6 +139,31 @@ class Context:
             self.network.parameter(name) for op in chain.operations for name in op.parameters
         )
         return all(p.trainable and not self.is_kept(p) for p in parameters if p.kind == "weight")
+
+    def chain_plan(self, place: ChainPlace) -> ChainPlan | None:
+        """The laws of a deep chain, worked out once; None if no such start fits its sizes."""
+        first = place.chain.operations[0].index
+        if first not in self._chain_plans:
+            weights = [self._weights_of(operation) for operation in place.chain.operations]
+            self._chain_plans[first] = (
+                plan_chain(
+                    place.chain.activation or ActivationRef(name="linear"),
+                    [weight.name for (weight,) in weights],
+                    [weight.layout for (weight,) in weights],
+                )
+                if all(len(found) == 1 for found in weights)
+                else None
+            )
+        return self._chain_plans[first]
+
+    @property
+    def chain_remarks(self) -> tuple[str, ...]:
+        """What the chains planned so far cannot do whatever the start."""
+        return tuple(r for plan in self._chain_plans.values() if plan for r in plan.remarks)
+
+    def _weights_of(self, operation: Operation) -> list[Parameter]:
+        parameters = map(self.network.parameter, operation.parameters)
+        return [parameter for parameter in parameters if parameter.kind == "weight"]
 
     def chain_place(self, operation: Operation) -> ChainPlace | None:
         """The operation's place in a deep plain chain, if it stands in one."""

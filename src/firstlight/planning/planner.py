@@ -95,6 +95,9 @@ def make_technique_plan(
 def _remarks(context: Context) -> tuple[str, ...]:
     closed = context.network.not_looked_into
     if not closed:
-        return ()
+        return context.chain_remarks
     names = ", ".join(closed[:3]) + (" …" if len(closed) > 3 else "")
-    return (f"not looked into: {names}; weights inside are planned by their fans alone",)
+    return (
+        f"not looked into: {names}; weights inside are planned by their fans alone",
+        *context.chain_remarks,
+    )

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 from firstlight.network.attention import is_router
 from firstlight.network.branch_ends import activation_ending, normed_after
 from firstlight.network.residual import Branch
-from firstlight.planning import chains
 from firstlight.planning.signals import Signal, activated
-from firstlight.records.network import ActivationRef, Operation
+from firstlight.records.network import Operation
 
 if TYPE_CHECKING:
     from firstlight.planning.context import Context
@@ -104,13 +103,13 @@ def _share(branch: Branch, context: Context, signals: Sequence[Signal]) -> Targe
 
 def _in_chain(operation: Operation, context: Context) -> Target | None:
     place = context.chain_place(operation)
-    if place is None:
+    planned = None if place is None else context.chain_plan(place)
+    if place is None or planned is None:
         return None
-    reference = place.chain.activation or ActivationRef(name="linear")
-    run = chains.operating(reference, place.chain.depth)
-    value = run.length
     if place.is_last:
         value = _head(context).value if context.graph.is_head(operation) else 1.0
+    else:
+        value = planned.lengths[place.position]
     return Target(value=value, rule="chain", words=f"second moment {value:.2g}", source="")
 
 

@@ -30,8 +30,12 @@ class Adapter(Protocol):
         target: Any = None,
         step: Callable[[Any, Any], Any] | None = None,
         optimizer: Any = None,
+        lean: bool = False,
     ) -> Observation:
-        """Run the model forward and backward once and leave it as it was."""
+        """Run the model forward and backward once and leave it as it was.
+
+        ``lean``: what a plan needs and no more, without the backward pass.
+        """
         ...
 
     def jacobian(self, model: Any, batch: Any = None) -> JacobianReading:

@@ -129,6 +129,46 @@ class Mirrored(Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Linked(Exact):
+    """``gain`` times a partial isometry Q_after · I · Q_beforeᵀ between two named bases.
+
+    Independent isometries project at random where widths change; neighbours that share the basis
+    of the boundary between them hand on the same directions. A basis is a uniformly random
+    orthogonal matrix, keyed by a name: that of the weight in front of the boundary. None stands for
+    a basis of the weight's own. Sizes are those of the halves where a side is mirrored; a unit
+    without a twin reads the sum of all pairs and is read by none at the start. Kernels take the
+    delta form.
+
+    Args:
+        gain: scale.
+        before: name of the basis of the inputs, or None.
+        after: name of the basis of the outputs, or None.
+        inputs: whether the columns are mirrored.
+        outputs: whether the rows are mirrored.
+        positions: consecutive columns that belong to one input unit (behind a flattening).
+    """
+
+    gain: float = 1.0
+    before: str | None = None
+    after: str | None = None
+    inputs: bool = False
+    outputs: bool = False
+    positions: int = 1
+
+    def __post_init__(self) -> None:
+        positions = self.positions
+        super().__post_init__()
+        if positions < 1 or positions != int(positions):
+            self._refuse("positions", "a whole number, at least 1")
+        object.__setattr__(self, "positions", int(positions))
+
+    def __str__(self) -> str:
+        mirrored = {(True, True): " mirrored", (True, False): " mirrored (inputs)"}
+        mirrored |= {(False, True): " mirrored (outputs)", (False, False): ""}
+        return f"linked{mirrored[self.inputs, self.outputs]} × {self.gain:.4g}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Identity(Exact):
     """``gain`` times the (partial) identity; on kernels at the centre (Dirac)."""
 
@@ -205,6 +245,7 @@ Law = (
     | Orthogonal
     | DeltaOrthogonal
     | Mirrored
+    | Linked
     | Identity
     | Sparse
     | Hadamard

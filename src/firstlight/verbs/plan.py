@@ -64,7 +64,7 @@ def plan(
     """
     adapter = adapter_for(model)
     wishes = Wishes(keep=keep, only=only, overrides=overrides or {}, prefer=prefer)
-    observation = adapter.observe(model, batch, loss=loss, target=target, step=step)
+    observation = adapter.observe(model, batch, loss=loss, target=target, step=step, lean=True)
     if technique is not None:
         made = make_technique_plan(observation, technique, wishes)
     else:

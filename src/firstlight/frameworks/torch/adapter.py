@@ -71,6 +71,7 @@ class TorchAdapter:
         target: Any = None,
         step: Callable[[Any, Any], Any] | None = None,
         optimizer: Any = None,
+        lean: bool = False,
     ) -> Observation:
         """One forward and backward pass; without a batch, on a synthetic one."""
         model = _original(model) if step is None else model  # a step may reach into its wrapper
@@ -81,7 +82,7 @@ class TorchAdapter:
             if target is not None:
                 raise BadInputError("batch: missing, but a target was given; pass both")
             batch = synthetic_batch(model)
-        seen = observe(model, batch, loss=loss, target=target, step=step)
+        seen = observe(model, batch, loss=loss, target=target, step=step, lean=lean)
         seen = replace(seen, network=_looked_past(seen.network, model))
         if optimizer is None:
             return seen

@@ -33,8 +33,9 @@ _RESOLVED = 1e-3
 class _Recorder:
     """Receives each operation as it runs: attaches probes, remembers what the loss saw."""
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, samples: int, *, lean: bool = False) -> None:
         self.samples = samples
+        self._lean = lean
         self.probes: dict[int, Probe] = {}
         self.inputs_of: dict[int, Tensor] = {}
         self.unmeasured: list[str] = []
@@ -68,7 +69,7 @@ class _Recorder:
         saturated = None
         if operation.activation is not None:
             saturated = activation(operation.activation).saturated
-        probe = Probe(operation, self.samples, saturated)
+        probe = Probe(operation, self.samples, saturated, twins=not self._lean)
         try:
             probe.forward(result)
         except (RuntimeError, TypeError):
@@ -81,7 +82,7 @@ class _Recorder:
             self.raw[operation.index] = _entries(data[0])
         if operation.kind == "weighted" and data:
             self.inputs_of[operation.index] = data[0]
-        if result.requires_grad:
+        if result.requires_grad and not self._lean:
             result.register_hook(probe.backward)
         return result
 
@@ -170,6 +171,7 @@ def observe(
     loss: Any = None,
     target: Any = None,
     step: Callable[[Any, Any], Any] | None = None,
+    lean: bool = False,
 ) -> Observation:
     """Run ``model`` forward and backward once and report what was measured.
 
@@ -183,6 +185,7 @@ def observe(
             there is none, a random unit cotangent on the outputs.
         target: for the loss; a loss that fits is inferred if only a target is given.
         step: (model, batch) → scalar loss, for everything else.
+        lean: only what a plan needs: no backward pass, no geometry of weights.
 
     Returns:
         The measurements.
@@ -233,7 +236,7 @@ def observe(
     with untouched(model), batches.eagerly(), torch.inference_mode(False), torch.enable_grad():
         if not model.training:
             model.train()
-        recorder = _Recorder(samples)
+        recorder = _Recorder(samples, lean=lean)
         tracer = Tracer(model, {id(p): n for n, p in named.items()}, recorder)
         described: Sequence[Parameter] = describe_parameters(model)
         try:
@@ -261,6 +264,7 @@ def observe(
             ends,
             lambda m: run(m, again).scalar(),
             input_second_moment=square,
+            lean=lean,
         )
 
 
@@ -274,8 +278,9 @@ def _backward(
     run_again: Callable[[nn.Module], Tensor | None],
     *,
     input_second_moment: float | None,
+    lean: bool,
 ) -> Observation:
-    """Differentiate, and gather everything into one record."""
+    """Differentiate unless ``lean``, and gather everything into one record."""
     trainable = {name: p for name, p in named.items() if p.requires_grad}
     gradients: dict[str, Tensor | None] = dict.fromkeys(trainable)
     cotangent: Any = "random" if ends.loss is None else "loss"
@@ -284,7 +289,7 @@ def _backward(
     seen = tracer.undecided
     uninformed, prior = (None, None) if seen is None or loss is None else seen.of(loss)
     value = ends.scalar()
-    if value is not None and value.requires_grad:
+    if value is not None and value.requires_grad and not lean:
         # Keeping the graph costs memory, and only a zero weight can make it needed again.
         zero_weight = any(p.dim() > 1 and not _any(p) for p in named.values())
         try:
@@ -320,7 +325,7 @@ def _backward(
             replace(probe.reading(), raw_mean_square=recorder.raw.get(index))
             for index, probe in recorder.probes.items()
         ),
-        parameters=parameter_readings(named, described, gradients, woken),
+        parameters=parameter_readings(named, described, gradients, woken, lean=lean),
         samples=recorder.samples,
         loss=loss,
         undecided_loss=uninformed,

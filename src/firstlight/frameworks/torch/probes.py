@@ -59,9 +59,15 @@ class Probe:
     """
 
     def __init__(
-        self, operation: Operation, samples: int, saturated: tuple[float, float] | None
+        self,
+        operation: Operation,
+        samples: int,
+        saturated: tuple[float, float] | None,
+        *,
+        twins: bool = True,
     ) -> None:
         self.operation = operation
+        self._projected = twins and operation.kind in ("weighted", "activation")
         self._samples = samples
         self._saturated = saturated
         self._forward: dict[str, Any] = {}
@@ -100,7 +106,7 @@ class Probe:
         }
         if not bool(torch.isfinite(norms.sum())):
             self._forward["non_finite"] = int((~torch.isfinite(values)).sum())
-        if self.operation.kind in ("weighted", "activation"):
+        if self._projected:
             self._forward["projections"] = self._projections(values)
         if self._saturated is not None:
             low, high = self._saturated
@@ -116,7 +122,7 @@ class Probe:
         self._backward = {"norms": norms, "elements": flat.shape[1]}
         if not bool(torch.isfinite(norms.sum())):
             self._backward["non_finite"] = int((~torch.isfinite(values)).sum())
-        if self.operation.kind in ("weighted", "activation"):
+        if self._projected:
             self._backward["projections"] = self._projections(values)
 
     def _twins(self, values: NDArray[np.float64], gradients: NDArray[np.float64]) -> Twins:

@@ -73,11 +73,20 @@ def _unit_cosine(rows: Tensor) -> float:
 
 
 def _without_mirror(rows: Tensor) -> Tensor:
-    """The upper half of [[U], [−U]]; else all rows."""
-    top = -(-len(rows) // 2)
-    if len(rows) < 2 or not torch.equal(rows[top], -rows[0]):
-        return rows
-    return rows[:top] if torch.equal(rows[top:], -rows[: len(rows) - top]) else rows
+    """The upper half of [[U], [−U]]; else all rows.
+
+    Of an odd number, the last twin may be missing, or one row without a twin, or rows of zeros, may
+    stand at the end, as in our own starts.
+    """
+    count = len(rows)
+    if count > 1 and not rows[-1].any():
+        filled = rows.flatten(1).any(dim=1).nonzero()
+        count = int(filled[-1]) + 1 if len(filled) else 0
+    for top in {-(-count // 2), count // 2} if count > 1 else ():
+        below = rows[top : min(2 * top, count)]
+        if torch.equal(below[0], -rows[0]) and torch.equal(below, -rows[: len(below)]):
+            return rows[:top]
+    return rows
 
 
 def _rank_share(rows: Tensor) -> float | None:
@@ -211,6 +220,7 @@ def _reading(
     *,
     woken: bool,
     equals: str | None,
+    lean: bool,
 ) -> ParameterReading:
     plain = plain_values(tensor)
     flat = plain.reshape(-1)
@@ -222,7 +232,7 @@ def _reading(
     constant = flat.numel() > 1 and low == high
     more: dict[str, Any] = {}
     drawn = parameter.kind in ("weight", "recurrent", "embedding")
-    if drawn and not (constant or non_finite or plain.is_complex()):
+    if drawn and not (lean or constant or non_finite or plain.is_complex()):
         blocks = _blocks(plain, parameter)
         more["repeated_rows"] = _repeated_rows(blocks.flatten(0, 1))
         if parameter.kind != "embedding":
@@ -247,6 +257,8 @@ def parameter_readings(
     parameters: Sequence[Parameter],
     gradients: Mapping[str, Tensor | None],
     woken: Container[str],
+    *,
+    lean: bool = False,
 ) -> tuple[ParameterReading, ...]:
     """What is measured of each parameter: its values, its gradient, its geometry.
 
@@ -255,13 +267,15 @@ def parameter_readings(
         parameters: their descriptions.
         gradients: None where the loss does not depend on a parameter, absent for frozen ones.
         woken: names whose zero gradient is gone after one small step.
+        lean: leave out what compares units or tensors with each other.
 
     Returns:
         A record for each, in the order of ``parameters``.
     """
     # Other parameters (positions, state matrices) may be the same in every layer by design.
     drawn = [p.name for p in parameters if p.kind in ("weight", "recurrent", "embedding")]
-    copies = _copies({n: tensors[n] for n in drawn if tensors[n].requires_grad})
+    compared = [] if lean else [name for name in drawn if tensors[name].requires_grad]
+    copies = _copies({name: tensors[name] for name in compared})
     return tuple(
         _reading(
             parameter,
@@ -269,6 +283,7 @@ def parameter_readings(
             gradients.get(parameter.name),
             woken=parameter.name in woken,
             equals=copies.get(parameter.name),
+            lean=lean,
         )
         for parameter in parameters
     )

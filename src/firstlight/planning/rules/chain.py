@@ -7,7 +7,6 @@ import math
 from firstlight.planning import chains
 from firstlight.planning.context import ChainPlace, Context
 from firstlight.planning.rules.entries import drawn
-from firstlight.records.law import Law
 from firstlight.records.network import ActivationRef, Parameter
 from firstlight.records.plan import PlanEntry, Rejected
 from firstlight.theory.gains import moments
@@ -50,26 +49,25 @@ def deep_chain(parameter: Parameter, context: Context) -> PlanEntry | None:
     if parameter.kind != "weight" or operation is None or operation.kind != "weighted":
         return None
     place = context.chain_place(operation)
-    if place is None:
+    planned = None if place is None else context.chain_plan(place)
+    if place is None or planned is None:
         return None
     reference = place.chain.activation or ActivationRef(name="linear")
-    run = chains.operating(reference, place.chain.depth)
-    rule, reason, source = _chain_words(place, run)
+    rule, reason, source = _chain_words(place, planned.run)
     target = context.target(operation).value
-    law: Law
     if place.is_first:
-        law = chains.first_law(run, parameter.layout, context.incoming(operation).square)
+        law = planned.first_law(context.incoming(operation).square)
         reason = f"first of its chain, sets the length; {reason}"
     elif place.is_last:
         std = math.sqrt(target)
-        law = chains.last_law(run, parameter.layout, chains.odd_second_moment(reference, run), std)
+        law = planned.last_law(std)
         is_head = context.graph.is_head(operation)
         what = (
             f"head: logits of std {std:g}" if is_head else "last of its chain: back to unit scale"
         )
         reason = f"{what}; {reason}"
     else:
-        law = chains.inner_law(run, parameter.layout)
+        law = planned.inner_law(place.position)
     return drawn(
         parameter,
         law,
