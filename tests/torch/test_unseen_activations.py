@@ -147,6 +147,10 @@ def test_noise_ends_an_activation():
     assert names(lambda x: functional.dropout(torch.sin(x), 0.3) * 0.5) == ["sin"]
 
 
+def test_a_scaled_gate_stays_a_sigmoid():
+    assert names(lambda x: -8 * torch.sigmoid(x)) == ["sigmoid"]
+
+
 def test_theory_computes_with_what_was_read():
     operations = seen(Between(Snake())).operations
     (ref,) = (op.activation for op in operations if op.activation and op.part_of is None)

@@ -71,7 +71,8 @@ def reference(program: Program, module: str | None) -> ActivationRef | None:
     Returns:
         A name of the table where the values are the same (a GELU written by hand), else
         ``custom:`` with the module's class or the functions' names. None for straight lines, for
-        what is not finite within 13 standard deviations, and for what theory cannot compute with.
+        exponentials, for what is not finite within 13 standard deviations, and for what theory
+        cannot compute with.
     """
     try:
         values = function_of(program)(_GRID)

@@ -47,7 +47,10 @@ CASTS = frozenset(
 )
 """Of masks alone: a cast of a signal is a step of its own, and ends an elementwise run."""
 
-_OPERATORS = ("add", "sub", "mul", "div", "truediv", "pow")
+OPERATORS = frozenset(
+    f"{way}{name}" for name in ("add", "sub", "mul", "div", "truediv") for way in ("", "r", "i")
+)
+"""The four operations, reversed and in place."""
 
 _ARITHMETIC = frozenset(
     {
@@ -160,12 +163,7 @@ _ACTIVATIONS = frozenset(
 """The random ones are not among them."""
 
 ELEMENTWISE = (
-    MASKS
-    | CASTS
-    | {f"{way}{name}" for name in _OPERATORS for way in ("", "r", "i")}
-    | _ARITHMETIC
-    | _SPECIAL
-    | _ACTIVATIONS
+    MASKS | CASTS | OPERATORS | {"pow", "rpow", "ipow"} | _ARITHMETIC | _SPECIAL | _ACTIVATIONS
 )
 """Functions whose result at a place depends on their operands at that place alone."""
 

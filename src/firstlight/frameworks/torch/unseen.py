@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from firstlight.frameworks.torch.functions import WEIGHTED
 from firstlight.frameworks.torch.identities import reference
 from firstlight.frameworks.torch.replay import agrees
+from firstlight.frameworks.torch.steps import OPERATORS, At
 from firstlight.frameworks.torch.written import Written
 from firstlight.records.network import ActivationRef, Operation
 
@@ -36,6 +37,9 @@ _REDUCTIONS = frozenset(
 )
 _MEASURES = frozenset({"pow", "square", "abs", "absolute"})
 """Their means are variances and errors."""
+
+_GATES = frozenset({"sigmoid", "expit", "hardsigmoid"})
+_SCALING = OPERATORS | {"neg", "negative", "multiply", "subtract", "divide"}
 
 _NO_ROOTS = frozenset({"input", "softmax", "loss", "activation"})
 """Kinds whose results are no pre-activations: φ would not act on what theory assumes."""
@@ -74,7 +78,7 @@ def with_activations(
         if last in taken:
             continue
         run = _run(last, written, uses, frozenset(outputs))
-        if run is None or _is_no_activation(run, operations, uses):
+        if run is None or _is_no_activation(run, operations, uses) or _is_gate(run, written):
             continue
         ref = _reference(run, written)
         if ref is not None:
@@ -145,6 +149,14 @@ def _is_no_activation(run: _Run, operations: Sequence[Operation], uses: Sequence
         return False
     measures = len(run.members) == 1 and last.function in _MEASURES
     return measures or not uses[root.index] <= set(run.members)
+
+
+def _is_gate(run: _Run, written: Written) -> bool:
+    """Whether it is a sigmoid, scaled and shifted: it weighs something, and stays a sigmoid."""
+    steps = [written.steps[index] for index in run.members]
+    curved = [step.name for step in steps if step.name not in _SCALING]
+    in_a_row = all(sum(isinstance(o, At) for o in step.operands) == 1 for step in steps)
+    return in_a_row and len(curved) == 1 and curved[0] in _GATES
 
 
 def _reference(run: _Run, written: Written) -> ActivationRef | None:
