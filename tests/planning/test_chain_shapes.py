@@ -29,19 +29,18 @@ def digits():
 
 
 @pytest.mark.parametrize("shape", [name for name in shapes.DENSE if "constant" not in name])
-@pytest.mark.parametrize("name", ["relu", "tanh", "elu"])
+@pytest.mark.parametrize("name", ["relu", "sigmoid"])
 def test_gradients_cross_dense_chains_of_any_width(name, shape, digits):
-    depth = 20
-    model = shapes.build("dense", shape, name, depth)
+    model = shapes.build("dense", shape, name, 20)
     plan = fl.plan(model, digits[0][:32])
     plan.apply(model, seed=0)
-    low, high = shapes.bounds(shape, depth)
+    low, high = shapes.bounds(shape, 20)
     assert low <= shapes.delta_ratio(model, digits[0][:32]) <= high
-    assert (name == "tanh" and "odd" in shape) or isinstance(plan["4.weight"].law, Linked)
+    assert isinstance(plan["4.weight"].law, Linked)
 
 
 @pytest.mark.parametrize("shape", shapes.CONVOLUTIONAL)
-@pytest.mark.parametrize("name", ["gelu", "sin"])
+@pytest.mark.parametrize("name", ["gelu", "tanh"])
 def test_gradients_cross_convolutional_chains_of_any_width(name, shape):
     model = shapes.build("convolutional", shape, name, 20)
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -121,6 +120,24 @@ def test_a_chain_that_starts_anew_behind_pooling_counts_what_arrives():
     assert isinstance(again, Mirrored) and not again.inputs and again.outputs
     h = model[:18](x)
     assert 0.25 < float(model[18:20](h).detach().square().mean()) < 4
+
+
+@pytest.mark.parametrize("name", ["tanh", "elu"])
+def test_blank_places_of_an_image_do_not_explode(name):
+    """Where the signal is zero δ grows by (g·ψ′(0))² a layer: at most by 9 over the chain."""
+    model = shapes.build("convolutional", "constant 16", name, 50)
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x[:, :, :4] = 0
+    fl.plan(model, x).apply(model, seed=0)
+    h = first = model[0](x)
+    for module in list(model)[1:99]:
+        h = module(h)
+    cotangent = torch.zeros_like(h)
+    cotangent[:, :, :4] = torch.randn(cotangent[:, :, :4].shape)
+    (delta,) = torch.autograd.grad((h * cotangent).sum(), first)
+    ratio = float(delta.square().sum() / cotangent.square().sum())
+    # 2,048 normal numbers: ± 3 %. At the length of dense chains it is 1e6 (tanh) and 1e11 (ELU).
+    assert 0.5 <= ratio <= 9 * 1.2
 
 
 def test_what_no_start_can_do_is_said_in_a_sentence():
