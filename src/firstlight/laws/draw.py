@@ -11,7 +11,7 @@ from firstlight.errors import BadInputError
 from firstlight.laws.addresses import canonical_name, checked_seed, stack_labels
 from firstlight.laws.elementwise import Values, elements
 from firstlight.laws.structured import Address, check_drawable, matrix
-from firstlight.records.law import Constant, Law, Normal, TruncatedNormal, Uniform
+from firstlight.records.law import Constant, Law, Listed, Normal, TruncatedNormal, Uniform
 from firstlight.records.network import Layout, plain_layout
 
 
@@ -66,6 +66,10 @@ def draw_matrix(
     if isinstance(law, Constant | Normal | Uniform | TruncatedNormal):
         return elements(law, address.key(), rows, columns)
     check_drawable(law, layout)
+    if isinstance(law, Listed):
+        stored = draw(law, layout, name=name, seed=seed).reshape(layout.view)
+        listed: Values = stored.transpose(layout.order).reshape(layout.matrix)[stack]
+        return listed[rows.start : rows.stop, columns.start : columns.stop]
     logical = layout.logical[len(layout.stacks) :]
     whole = matrix(law, logical, address).reshape(whole_rows, whole_columns)
     return whole[rows.start : rows.stop, columns.start : columns.stop]
@@ -92,6 +96,9 @@ def draw(
     """
     if not isinstance(layout, Layout):
         layout = plain_layout(tuple(layout))
+    if isinstance(law, Listed):
+        check_drawable(law, layout)
+        return np.array(law.values, np.float32).reshape(layout.shape)
     stacked, rows, columns = layout.matrix
     logical = np.empty((stacked, rows, columns), np.float32)
     for index in range(stacked):

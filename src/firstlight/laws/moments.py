@@ -12,6 +12,7 @@ from firstlight.records.law import (
     DeltaOrthogonal,
     Identity,
     Law,
+    Listed,
     Mirrored,
     Normal,
     Orthogonal,
@@ -84,6 +85,11 @@ def moments(law: Law, layout: Layout) -> LawMoments:
             columns = in_ * kernel
             kept = round((1 - zero_fraction) * columns) / columns
             return LawMoments(mean=0.0, std=std * math.sqrt(kept))
+        case Listed(values=values):
+            mean = math.fsum(values) / max(1, len(values))
+            square = math.fsum((v - mean) ** 2 for v in values) / max(1, len(values))
+            low, high = min(values, default=0.0), max(values, default=0.0)
+            return LawMoments(mean=mean, std=math.sqrt(square), low=low, high=high)
 
 
 def scaled(law: Law, factor: float) -> Law:
@@ -104,5 +110,7 @@ def scaled(law: Law, factor: float) -> Law:
             return replace(law, std=factor * std)
         case Orthogonal(gain=gain) | DeltaOrthogonal(gain=gain):
             return replace(law, gain=factor * gain)
+        case Listed(values=values):
+            return Listed(values=tuple(factor * value for value in values))
         case Mirrored(gain=gain) | Identity(gain=gain):
             return replace(law, gain=factor * gain)

@@ -23,6 +23,7 @@ from firstlight.records.law import (
     DeltaOrthogonal,
     Identity,
     Law,
+    Listed,
     Mirrored,
     Normal,
     Orthogonal,
@@ -107,8 +108,13 @@ def check_drawable(law: Law, layout: Layout) -> None:
     """Refuse a law of whole matrices for a tensor that is none.
 
     Raises:
-        NotDrawableError: the tensor has fewer than two axes besides stacked ones.
+        NotDrawableError: the tensor has fewer than two axes besides stacked ones, or another
+            number of elements than a list of values.
     """
+    if isinstance(law, Listed):
+        if len(law.values) != prod(layout.shape):
+            raise NotDrawableError(f"{law}: the tensor has shape {layout.shape}")
+        return
     plain = layout.logical[len(layout.stacks) :]
     if not isinstance(law, ELEMENTWISE) and len(plain) < 2:
         raise NotDrawableError(

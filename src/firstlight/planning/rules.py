@@ -38,6 +38,9 @@ def _draw(
     reason: str,
     source: str,
     rejected: tuple[Rejected, ...] = (),
+    target: float | None = None,
+    *,
+    calibrate: bool = True,
 ) -> PlanEntry:
     return PlanEntry(
         name=parameter.name,
@@ -49,6 +52,8 @@ def _draw(
         source=source,
         rejected=rejected,
         zero_row=parameter.padding_index,
+        target=target,
+        calibrate=calibrate and target is not None,
     )
 
 
@@ -213,6 +218,7 @@ def head(parameter: Parameter, context: Context) -> PlanEntry | None:
         reason,
         "Karpathy 2019; measured in docs/design",
         (Rejected(technique="zeros", why="no gradient passes at step one; slower at depth"),),
+        target=HEAD_LOGITS_STD**2,
     )
 
 
@@ -255,15 +261,27 @@ def variance_scaling(parameter: Parameter, context: Context) -> PlanEntry | None
     gain_name, source = _name_of_gain(feed)
     std = 1 / math.sqrt(parameter.fans.forward * square)
     rule, reason = "variance scaling", f"{gain_name}: {fed}, forward second moment 1"
+    target = 1.0
     branch = context.branch_ending_with(operation)
     if branch is not None and not branch.normed and context.bare_branches:
         std /= math.sqrt(context.bare_branches)
+        target /= context.bare_branches
         rule = "residual branch"
         reason += (
             f"; ends one of {context.bare_branches} residual branches without a norm: ÷√branches"
         )
         source = "Yang & Schoenholz 2017; Zhang et al. 2019"
-    return _draw(parameter, Normal(std=std), rule, reason, source, _rejected_backward(feed))
+    follower = context.graph.follower(operation)
+    return _draw(
+        parameter,
+        Normal(std=std),
+        rule,
+        reason,
+        source,
+        _rejected_backward(feed),
+        target=target,
+        calibrate=follower is None or follower.kind != "norm",
+    )
 
 
 def _rejected_backward(feed: ActivationRef | None) -> tuple[Rejected, ...]:

@@ -190,6 +190,26 @@ class Sparse(_Exact):
         return f"sparse ({self.zero_fraction:.0%} zeros), N(0, {self.std:.4g}²)"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """Every element given, in storage order: what was measured and follows no formula.
+
+    Args:
+        values: as many as the tensor has elements, each rounded to nine digits.
+    """
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for value in self.values:
+            if not math.isfinite(value):
+                raise BadInputError(f"Listed: values must be finite numbers, got {value}")
+        object.__setattr__(self, "values", tuple(nine_digits(float(v)) for v in self.values))
+
+    def __str__(self) -> str:
+        return f"{len(self.values)} listed values"
+
+
 Law = (
     Constant
     | Normal
@@ -200,6 +220,7 @@ Law = (
     | Mirrored
     | Identity
     | Sparse
+    | Listed
 )
 
 ELEMENTWISE = (Constant, Normal, Uniform, TruncatedNormal)

@@ -1,0 +1,211 @@
+"""One calibrating pass: as each weighted operation runs, its result and its weight are rescaled.
+
+What comes after sees the corrected result, so one forward pass settles a whole network whatever its
+depth. A result is u + b with u linear in the weight and b a bias or another addend. The factor f
+that gives (1/n) Σ (f·u + b)² = target is the positive root of A·f² + 2·B·f + C = target, with
+A, B, C the means of u², u·b and b²; without a bias f = √(target / A).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from firstlight.frameworks.torch.tracing import Tracer
+from firstlight.records.network import Operation, OperationKind
+
+_ADDING = frozenset({"addmm", "baddbmm"})
+"""Products whose first argument is added to the result."""
+
+
+def mean_square(tensor: Tensor) -> float:
+    """Mean of |x|²: one pass, in float64 only where squares leave the range of float32."""
+    if not tensor.numel():
+        return 0.0
+    values = tensor.detach()
+    if values.dtype in (torch.float16, torch.bfloat16):
+        norm = float(torch.linalg.vector_norm(values, dtype=torch.float32))
+    else:
+        norm = float(torch.linalg.vector_norm(values))
+    if not 1e-15 < norm < 1e18 and values.dtype != torch.float64:
+        wide = values.abs() if values.is_complex() else values
+        norm = float(torch.linalg.vector_norm(wide.to("cpu", torch.float64)))
+    return norm**2 / tensor.numel()
+
+
+@dataclass
+class Weight:
+    """A weight under calibration.
+
+    Args:
+        tensor: the parameter in the model.
+        target: second moment that the results should have.
+        current: what the drawn values are multiplied by at the moment.
+        fixed: measured only; the pass does not change it.
+        probed: fixed, but what follows sees its results at their targets, as in the first pass.
+        direct: whether every result was seen to be linear in it: made from its own storage.
+        kind: of its first operation; uses of another kind (a tied head) follow.
+        factors: for each use in a pass, the factor that would have met the target there.
+        errors: for each use, log(second moment / target) of the result as it went on.
+        empty: uses whose result was zero or not finite.
+        unreachable: uses whose bias alone exceeds the target.
+    """
+
+    tensor: nn.Parameter
+    target: float
+    current: float = 1.0
+    fixed: bool = False
+    probed: bool = False
+    direct: bool = True
+    kind: OperationKind | None = None
+    factors: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    empty: int = 0
+    unreachable: int = 0
+
+    def begin(self) -> None:
+        """Forget the last pass."""
+        self.factors, self.errors, self.empty, self.unreachable = [], [], 0, 0
+
+    def set(self, factor: float) -> None:
+        """Make the values in the model ``factor`` times those that were drawn."""
+        if factor != self.current:
+            self.tensor.detach().mul_(factor / self.current)
+            self.current = factor
+
+
+class Calibrator(Tracer):
+    """A tracer that corrects as it goes.
+
+    Args:
+        model: whose modules name the operations.
+        parameters: canonical names by tensor identity.
+        weights: those with a target, by name.
+        biases: names of all biases.
+        centred: names of the biases that shall take the mean off; ``shifts`` has what they became,
+            divided by the weight's factor.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: Mapping[int, str],
+        weights: Mapping[str, Weight],
+        *,
+        biases: Collection[str] = (),
+        centred: Mapping[str, nn.Parameter] | None = None,
+    ) -> None:
+        super().__init__(model, parameters, lambda _, result, __: result)
+        self.shifts: dict[str, tuple[str, Tensor]] = {}
+        self._weights = weights
+        self._biases = biases
+        self._centred = centred or {}
+        self._storages = {w.tensor.untyped_storage().data_ptr(): n for n, w in weights.items()}
+
+    def _record(self, call: Any, kind: OperationKind, result: Tensor) -> Tensor:
+        result = super()._record(call, kind, result)
+        if kind in ("weighted", "embedding") and not call.in_place and call.parameters:
+            name = self._scale_of(call)
+            if name is not None:
+                self._calibrate(self._weights[name], name, call, self.operations[-1], result)
+        return result
+
+    def _scale_of(self, call: Any) -> str | None:
+        """The weight with a target that scales this operation, if there is one."""
+        named = [name for name in call.parameters if name in self._weights]
+        if not named:
+            return None
+        for tensor in call.operands:
+            if tensor.layout == torch.strided and not tensor.is_nested:
+                found = self._storages.get(tensor.untyped_storage().data_ptr())
+                if found is not None and found in named:
+                    return found
+        self._weights[named[0]].direct = False  # an expression; whether it is linear is tried out
+        return str(named[0])
+
+    def _offset(self, call: Any, operation: Operation, result: Tensor) -> Tensor | None:
+        """What is added to the product, as broadcasts against the result; None for nothing."""
+        if call.name in _ADDING:
+            found = call.args[0] if call.args else call.keywords.get("input")
+        else:
+            found = next((t for t in call.operands if self._is_bias(t)), None)
+            if found is not None and operation.unit_axis is not None:
+                behind = result.dim() - 1 - operation.unit_axis
+                found = found.reshape(-1, *(1,) * behind)
+        return found if found is not None and bool(found.any()) else None
+
+    def _is_bias(self, tensor: Tensor) -> bool:
+        return tensor.dim() == 1 and any(name in self._biases for name in self._used(tensor))
+
+    def _calibrate(
+        self, weight: Weight, name: str, call: Any, operation: Operation, result: Tensor
+    ) -> None:
+        weight.kind = weight.kind or operation.kind
+        if operation.kind != weight.kind or not result.numel():
+            return
+        if weight.fixed:
+            square = mean_square(result)
+            if square > 0 and math.isfinite(square):
+                weight.errors.append(math.log(square / weight.target))
+                if weight.probed:
+                    result.mul_(math.sqrt(weight.target / square))
+            else:
+                weight.empty += 1
+            return
+        bias = next((n for t in call.operands for n in self._used(t) if n in self._centred), None)
+        offset = self._offset(call, operation, result)
+        if offset is not None:
+            result.sub_(offset)
+        factor = None
+        if bias is not None and operation.unit_axis is not None:
+            factor = self._centre(weight, name, bias, operation.unit_axis, result)
+        else:
+            factor = self._factor(weight, result, offset)
+            if factor is not None:
+                result.mul_(factor)
+            if offset is not None:
+                result.add_(offset)
+        if factor is not None:
+            weight.set(weight.current * factor)
+            weight.factors.append(weight.current)
+            weight.errors.append(0.0)
+
+    def _factor(self, weight: Weight, product: Tensor, offset: Tensor | None) -> float | None:
+        square = mean_square(product)
+        if not (0 < square < math.inf):
+            weight.empty += 1
+            return None
+        if offset is None:
+            return math.sqrt(weight.target / square)
+        mixed = float((product * offset).mean())
+        constant = mean_square(offset.expand_as(product))
+        discriminant = mixed**2 + square * (weight.target - constant)
+        factor = (math.sqrt(discriminant) - mixed) / square if discriminant > 0 else 0.0
+        if factor > 0 and math.isfinite(factor):
+            return factor
+        weight.unreachable += 1
+        return None
+
+    def _centre(
+        self, weight: Weight, name: str, bias: str, axis: int, product: Tensor
+    ) -> float | None:
+        """Take each unit's mean off, by its bias, and give the rest the target."""
+        others = [i for i in range(product.dim()) if i != axis]
+        means = product.mean(dim=others, keepdim=True)
+        product.sub_(means)
+        square = mean_square(product)
+        if not (0 < square < math.inf):
+            product.add_(means)
+            weight.empty += 1
+            return None
+        factor = math.sqrt(weight.target / square)
+        product.mul_(factor)
+        shift = means.flatten().neg()
+        self._centred[bias].detach().copy_(shift * factor)
+        self.shifts[bias] = (name, shift / weight.current)
+        return factor
