@@ -5,9 +5,11 @@ weighted result before it over Σ‖δ‖² at its own: what one layer does to t
 further factor f changes the layer's forward second moment by x = log f², and log r by the same x.
 The least x² + (log r + x)² is at x = −½ log r, hence f = r^(−1/4): both directions are then off by
 √r, one up and one down. It is Glorot's compromise between the two fans (as a geometric mean),
-measured instead of assumed, activations included. The factors are meant to add up along a chain:
-the forward drift is the price of the smaller backward drift. Only weights with one predecessor
-through elementwise operations have an r; all others, heads too, keep their forward targets.
+measured instead of assumed, activations included. The factors add up along a chain: the forward
+drift is the price of the smaller backward drift. Where φ is homogeneous of degree one (ReLU, leaky
+ReLU, linear) x·φ′ = φ makes r one and nothing is to be balanced; where it saturates, the smaller
+signal meets a steeper φ, so that less than half of the drift goes. Only weights with one
+predecessor through elementwise operations have an r; all others, heads too, keep their targets.
 """
 
 from __future__ import annotations
@@ -61,8 +63,8 @@ def balanced(
         return result
 
     tracer = Tracer(model, parameters, watch)
+    output = run(tracer)
     with torch.enable_grad():
-        output = run(tracer)
         loss = batches.own_loss(output)
         scalar = loss if loss is not None else cotangent(batches.differentiable(output))
         if not scalar.requires_grad:

@@ -75,7 +75,8 @@ class Weight:
     def set(self, factor: float) -> None:
         """Make the values in the model ``factor`` times those that were drawn."""
         if factor != self.current:
-            self.tensor.detach().mul_(factor / self.current)
+            # Not through autograd: a model may differentiate as it runs.
+            self.tensor.data.mul_(factor / self.current)
             self.current = factor
 
 
@@ -165,7 +166,7 @@ class Calibrator(Tracer):
         if bias is not None and operation.unit_axis is not None:
             factor = self._centre(weight, name, bias, operation.unit_axis, result)
         else:
-            factor = self._factor(weight, result, offset)
+            factor = _factor(weight, result.detach(), offset)
             if factor is not None:
                 result.mul_(factor)
             if offset is not None:
@@ -175,28 +176,12 @@ class Calibrator(Tracer):
             weight.factors.append(weight.current)
             weight.errors.append(0.0)
 
-    def _factor(self, weight: Weight, product: Tensor, offset: Tensor | None) -> float | None:
-        square = mean_square(product)
-        if not (0 < square < math.inf):
-            weight.empty += 1
-            return None
-        if offset is None:
-            return math.sqrt(weight.target / square)
-        mixed = float((product * offset).mean())
-        constant = mean_square(offset.expand_as(product))
-        discriminant = mixed**2 + square * (weight.target - constant)
-        factor = (math.sqrt(discriminant) - mixed) / square if discriminant > 0 else 0.0
-        if factor > 0 and math.isfinite(factor):
-            return factor
-        weight.unreachable += 1
-        return None
-
     def _centre(
         self, weight: Weight, name: str, bias: str, axis: int, product: Tensor
     ) -> float | None:
         """Take each unit's mean off, by its bias, and give the rest the target."""
         others = [i for i in range(product.dim()) if i != axis]
-        means = product.mean(dim=others, keepdim=True)
+        means = product.detach().mean(dim=others, keepdim=True)
         product.sub_(means)
         square = mean_square(product)
         if not (0 < square < math.inf):
@@ -206,6 +191,24 @@ class Calibrator(Tracer):
         factor = math.sqrt(weight.target / square)
         product.mul_(factor)
         shift = means.flatten().neg()
-        self._centred[bias].detach().copy_(shift * factor)
+        self._centred[bias].data.copy_(shift * factor)
         self.shifts[bias] = (name, shift / weight.current)
         return factor
+
+
+def _factor(weight: Weight, product: Tensor, offset: Tensor | None) -> float | None:
+    """What the product must be multiplied by to reach the target; None if nothing does."""
+    square = mean_square(product)
+    if not (0 < square < math.inf):
+        weight.empty += 1
+        return None
+    if offset is None:
+        return math.sqrt(weight.target / square)
+    mixed = float((product * offset.detach()).mean())
+    constant = mean_square(offset.expand_as(product))
+    discriminant = mixed**2 + square * (weight.target - constant)
+    factor = (math.sqrt(discriminant) - mixed) / square if discriminant > 0 else 0.0
+    if factor > 0 and math.isfinite(factor):
+        return factor
+    weight.unreachable += 1
+    return None

@@ -67,6 +67,8 @@ class _Session:
         self.centred = {n: named[n] for n in centred}
         self.drawn_biases = {n: named[n].detach().clone() for n in centred}
         self.forwards = 0
+        self.differentiable = False
+        """Whether passes keep what a derivative needs; some models take one as they run."""
         self._random = torch.get_rng_state()
 
     def run(self, tracer: Tracer, batch: Any) -> Any:
@@ -74,7 +76,7 @@ class _Session:
         torch.set_rng_state(self._random)
         given = batches.placed(batch, self.device)
         try:
-            with tracer.module_names(), tracer:
+            with torch.set_grad_enabled(self.differentiable), tracer.module_names(), tracer:
                 tracer.add_inputs(tensors_in(given))
                 if self.step is None:
                     return batches.call(self.model, given)
@@ -91,6 +93,15 @@ class _Session:
     def sweep(self) -> None:
         """One pass for each batch, and the factors that follow from it."""
         self.forwards += 1
+        try:
+            self._sweep()
+        except ModelRaisedError:
+            if self.differentiable:
+                raise
+            self.differentiable = True
+            self._sweep()
+
+    def _sweep(self) -> None:
         self.errors, self.shifts = {}, {}
         own: dict[str, list[list[float]]] = {}
         empty: dict[str, int] = {}
@@ -100,7 +111,7 @@ class _Session:
                 weight.begin()
                 weight.set(self.factors[name])
             for name, bias in self.centred.items():
-                bias.detach().copy_(self.drawn_biases[name])
+                bias.data.copy_(self.drawn_biases[name])
             tracer = Calibrator(
                 self.model,
                 self.names,
@@ -158,11 +169,13 @@ class _Session:
                 [2 * (math.log(self.factors[name]) - each) for each in uses]
                 for uses in self.own[name]
             ]
-            if not self.weights[name].direct and not _arrives(errors, self.factors[name]):
-                self.factors[name] = 1.0
-                self.left[name] = "its scale does not arrive at its result"
-                moved = True
-                continue
+            if not self.weights[name].direct:
+                if not _arrives(errors, self.factors[name]):
+                    self.factors[name] = 1.0
+                    self.left[name] = "its scale does not arrive at its result"
+                    moved = True
+                    continue
+                self.weights[name].fixed = max(len(uses) for uses in own) > 1
             change = _step(errors, own)
             if abs(change) > _NEARLY / 10:
                 self.factors[name] *= math.exp(change)
@@ -330,6 +343,7 @@ def _balance(session: _Session) -> None:
     """Apply the backward balance, and bring what it does not touch back to its target."""
     for name, weight in session.weights.items():
         weight.set(session.factors[name])
+    session.differentiable = True
     shared = {name for name, weight in session.weights.items() if weight.fixed}
     changes = balanced(
         session.model,
