@@ -1,14 +1,14 @@
 """Calibration in one pass: time in forward passes, forwards by depth, exactness; `lsuv` beside.
 
-    python benchmarks/calibration.py [--fast]
+    python benchmarks/calibration.py [plain depth others balance] [--rounds 5]
 
-*time*: wall time over that of one plain forward pass without gradients, each the least of some
-rounds that take turns. *measuring* is the pass with its bookkeeping, on weights that are drawn;
-*whole* is `firstlight.calibrate`, which draws them too. `lsuv` runs with its orthonormal start and
-without. *exactness*: smallest and largest second moment over target at the operations with a
-weight, measured afterwards by torch's hooks alone, on the same batch (for shared weights at each
-use); `lsuv`'s target is a std of one, so of its results the variance is taken. Where `lsuv` raises
-or leaves weights out, the table says so.
+*time*: processor time of one thread (on an idle machine, wall time) over that of one plain forward
+pass without gradients, each the least of some rounds that take turns. *measuring* is the pass with
+its bookkeeping, guard included, on weights that are drawn; *whole* is `firstlight.calibrate`, which
+draws them too. `lsuv` runs with its orthonormal start. *exactness*: smallest and largest second
+moment over target at the operations with a weight, measured afterwards by torch's hooks alone, on
+the same batch (for shared weights at each use); `lsuv` aims at a std of one, so of its results the
+variance is taken. Where `lsuv` raises or leaves weights out, the table says so.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import argparse
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -42,7 +44,7 @@ def dense(depth: int, width: int = 512) -> nn.Sequential:
 def convolutions(depth: int, channels: int = 64) -> nn.Sequential:
     """Plain convolutions on 32 × 32 images."""
     sizes = [3, *(channels,) * depth]
-    pairs = zip(sizes[:-1], sizes[1:], strict=True)
+    pairs = pairwise(sizes)
     return nn.Sequential(*[m for a, b in pairs for m in (nn.Conv2d(a, b, 3, padding=1), nn.ReLU())])
 
 
@@ -193,9 +195,9 @@ def seconds(*functions: Callable[[], Any], rounds: int) -> list[float]:
     least = [float("inf")] * len(functions)
     for _ in range(rounds):
         for i, function in enumerate(functions):
-            start = time.perf_counter()
+            start = time.process_time()
             function()
-            least[i] = min(least[i], time.perf_counter() - start)
+            least[i] = min(least[i], time.process_time() - start)
     return least
 
 
@@ -224,9 +226,9 @@ def run_forward(model: nn.Module, batch: Tensor) -> None:
         model(batch)
 
 
-def lsuv(model: nn.Module, batch: Tensor, *, orthonormal: bool = True) -> None:
+def lsuv(model: nn.Module, batch: Tensor) -> None:
     """The package, silent."""
-    lsuv_with_singlebatch(model, batch, verbose=False, do_orthonorm=orthonormal)
+    lsuv_with_singlebatch(model, batch, verbose=False)
 
 
 def row(
@@ -248,9 +250,9 @@ def row(
 
     def measure() -> Any:
         fresh = [(n, values.copy()) for n, values in arrays]
-        begin = time.perf_counter()
+        begin = time.process_time()
         found = adapter.calibrate(model, [batch], targets, arrays=fresh)
-        spent.append(time.perf_counter() - begin)
+        spent.append(time.process_time() - begin)
         return found
 
     spent: list[float] = []
@@ -274,8 +276,7 @@ def row(
     if with_lsuv:
         try:
             theirs = seconds(lambda: lsuv(rival, batch), rounds=1)[0]
-            bare = seconds(lambda: lsuv(build(), batch, orthonormal=False), rounds=1)[0]
-            times = f"{theirs / min(spent):.0f} · {bare / min(spent):.0f} · {theirs / whole:.1f}"
+            times = f"{theirs / min(spent):.0f} · {theirs / whole:.1f}"
             cells += [f"{theirs / forward:.0f}", times, lsuv_exactness(rival, batch, targets)]
         except Exception as error:
             cells += ["–", "–", f"{type(error).__name__}"]
@@ -297,7 +298,7 @@ def balance(table: Table, activation: type[nn.Module], depth: int) -> None:
         plan = fl.calibrate(model, plan, batch, seed=0, backward=backward)
         plan.apply(model, seed=0)
         first = model[0](batch)
-        last = model[1 : 2 * depth - 1](first)
+        last = model[1 : 2 * depth - 3](first)
         delta = torch.autograd.grad(last, first, torch.randn(last.shape))[0]
         table.add_row(
             f"{depth} × {activation.__name__}",
@@ -310,44 +311,50 @@ def balance(table: Table, activation: type[nn.Module], depth: int) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--fast", action="store_true", help="fewer rounds, no depth of 1,000")
+    parser.add_argument("tables", nargs="*", default=[], metavar="plain|depth|others|balance")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    rounds = 2 if options.fast else 5
+    torch.set_num_threads(1)
     console = Console(width=170)
     heads = ("model", "forward ms", "forwards", "measuring", "whole", "exactness")
-    rival = ("lsuv: forwards' time", "× measuring · without its start · × whole", "its exactness")
+    rival = ("lsuv: forwards' time", "× measuring · × whole", "its exactness")
 
-    def table(title: str) -> Table:
+    def table(title: str, rows: list[tuple[str, Callable[[], nn.Module], Tensor]]) -> None:
         made = Table(title=title)
         for head in (*heads, *rival):
             made.add_column(head, justify="left" if head == "model" else "right")
-        return made
+        for name, build, batch in rows:
+            deep = name.isdigit() and int(name) > 50
+            row(made, name, build, batch, rounds=options.rounds, with_lsuv=not deep)
+        console.print(made)
 
-    plain = table("50 plain layers: time in forward passes")
-    row(plain, "dense, width 512, batch 256", lambda: dense(50), torch.randn(256, 512),
-        rounds=rounds)  # fmt: skip
-    row(plain, "convolutions, 64 channels, batch 16", lambda: convolutions(50),
-        torch.randn(16, 3, 32, 32), rounds=rounds)  # fmt: skip
-    console.print(plain)
-    depths = table("depth: dense, width 256, batch 256")
-    for depth in (10, 50, 200) if options.fast else (10, 50, 200, 1000):
-        row(depths, str(depth), lambda d=depth: dense(d, 256), torch.randn(256, 256),
-            rounds=2, with_lsuv=depth <= 50)  # fmt: skip
-    console.print(depths)
-    others = table("attention, shared weights, recurrences, residual branches")
-    row(others, "six layers of attention", Attention, torch.randn(32, 32, 128), rounds=rounds)
-    row(others, "one layer twelve times", Shared, torch.randn(32, 32, 128), rounds=rounds)
-    row(others, "unrolled ReLU cell", Unrolled, torch.randn(128, 32, 64), rounds=rounds)
-    row(others, "nn.LSTM, two layers", Recurrent, torch.randn(64, 32, 64), rounds=rounds)
-    row(others, "ResNet-50 without norms, ¼ width", resnet50, torch.randn(32, 3, 32, 32),
-        rounds=rounds)  # fmt: skip
-    console.print(others)
-    drift = Table(title="backward balance, Gaussian layers of width 256: last over first, and back")
-    for head in ("chain", "calibration", "forward", "‖δ‖² first/last"):
-        drift.add_column(head, justify="left" if head in ("chain", "calibration") else "right")
-    for activation in (nn.ReLU, nn.Tanh, nn.GELU, nn.SELU, nn.Sigmoid):
-        balance(drift, activation, 20)
-    console.print(drift)
+    wanted = options.tables or ["plain", "depth", "others", "balance"]
+    if "plain" in wanted:
+        rows = [
+            ("dense, width 512, batch 256", lambda: dense(50), torch.randn(256, 512)),
+            ("64 channels, 32 × 32, batch 4", lambda: convolutions(50), torch.randn(4, 3, 32, 32)),
+        ]
+        table("50 plain layers: time in forward passes", rows)
+    if "depth" in wanted:
+        batch = torch.randn(256, 256)
+        depths = (10, 50, 200, 1000)
+        table("depth: dense, width 256", [(str(d), partial(dense, d, 256), batch) for d in depths])
+    if "others" in wanted:
+        rows = [
+            ("six layers of attention", Attention, torch.randn(32, 32, 128)),
+            ("one layer twelve times", Shared, torch.randn(32, 32, 128)),
+            ("unrolled ReLU cell", Unrolled, torch.randn(128, 32, 64)),
+            ("nn.LSTM, two layers", Recurrent, torch.randn(64, 32, 64)),
+            ("ResNet-50 without norms, ¼ width", resnet50, torch.randn(16, 3, 32, 32)),
+        ]
+        table("attention, shared weights, recurrences, residual branches", rows)
+    if "balance" in wanted:
+        drift = Table(title="backward balance: Gaussian layers of width 256, no head")
+        for head in ("chain", "calibration", "forward, last/first", "‖δ‖², first/last"):
+            drift.add_column(head, justify="left" if head in ("chain", "calibration") else "right")
+        for activation in (nn.ReLU, nn.Tanh, nn.GELU, nn.SELU, nn.Sigmoid):
+            balance(drift, activation, 20)
+        console.print(drift)
 
 
 if __name__ == "__main__":

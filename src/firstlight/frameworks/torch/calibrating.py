@@ -9,15 +9,17 @@ A, B, C the means of u², u·b and b²; without a bias f = √(target / A).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from firstlight.frameworks.torch.tracing import Tracer
-from firstlight.records.network import Operation, OperationKind
+from firstlight.frameworks.torch import functions
+from firstlight.frameworks.torch.tracing import Tracer, _Call
+from firstlight.records.network import OperationKind
 
 _ADDING = frozenset({"addmm", "baddbmm"})
 """Products whose first argument is added to the result."""
@@ -36,6 +38,21 @@ def mean_square(tensor: Tensor) -> float:
         wide = values.abs() if values.is_complex() else values
         norm = float(torch.linalg.vector_norm(wide.to("cpu", torch.float64)))
     return norm**2 / tensor.numel()
+
+
+def _tensors(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Iterator[Tensor]:
+    """The tensors of a call, and those in its lists and tuples."""
+    for value in (*args, *keywords.values()):
+        if isinstance(value, Tensor):
+            yield value
+        elif type(value) in (list, tuple):
+            yield from (item for item in value if isinstance(item, Tensor))
+
+
+def _kind(name: str) -> OperationKind | None:
+    if name in functions.WEIGHTED:
+        return "weighted"
+    return "embedding" if name in functions.LOOKUPS or name == "embedding_bag" else None
 
 
 @dataclass
@@ -81,7 +98,7 @@ class Weight:
 
 
 class Calibrator(Tracer):
-    """A tracer that corrects as it goes.
+    """A tracer that corrects as it goes, and records nothing else: it has to be quick.
 
     Args:
         model: whose modules name the operations.
@@ -102,18 +119,72 @@ class Calibrator(Tracer):
         centred: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
         super().__init__(model, parameters, lambda _, result, __: result)
+        # Expressions of parameters by identity, held so that no identity comes twice.
+        self._derived: dict[int, tuple[Tensor, tuple[str, ...]]] = {}
         self.shifts: dict[str, tuple[str, Tensor]] = {}
         self._weights = weights
         self._biases = biases
         self._centred = centred or {}
         self._storages = {w.tensor.untyped_storage().data_ptr(): n for n, w in weights.items()}
 
+    @contextmanager
+    def module_names(self) -> Iterator[None]:
+        """No operation gets a name."""
+        yield
+
+    def _used(self, operand: Tensor) -> tuple[str, ...]:
+        name = self._parameters.get(id(operand))
+        if name is not None:
+            return (name,)
+        derived = self._derived.get(id(operand))
+        return () if derived is None else derived[1]
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run one torch function; what has no parameter in it passes as it is."""
+        keywords = dict(kwargs or {})
+        operands = list(_tensors(args, keywords))
+        parameters = tuple(dict.fromkeys(name for t in operands for name in self._used(t)))
+        if not parameters:
+            return func(*args, **keywords)
+        call = _Call(
+            func=func,
+            name=functions.plain_name(func),
+            args=args,
+            keywords=keywords,
+            operands=operands,
+            makers=[None] * len(operands),
+            parameters=parameters,
+            in_place=functions.is_in_place(func),
+        )
+        reads_data = any(self._is_data(tensor) for tensor in operands)
+        if reads_data and not self._opened:
+            found = self._inside(call)
+            if found is not None:
+                return found
+        result = func(*args, **keywords)
+        if reads_data:
+            kind = _kind(call.name)
+            return result if kind is None else self._record(call, kind, result)
+        for tensor in _tensors((result,), {}):
+            if id(tensor) not in self._parameters:
+                self._derived[id(tensor)] = (tensor, parameters)
+        return result
+
+    def _is_data(self, tensor: Tensor) -> bool:
+        return not self._used(tensor) and id(tensor) not in self._buffers
+
     def _record(self, call: Any, kind: OperationKind, result: Tensor) -> Tensor:
-        result = super()._record(call, kind, result)
-        if kind in ("weighted", "embedding") and not call.in_place and call.parameters:
+        if kind in ("weighted", "embedding") and not call.in_place:
             name = self._scale_of(call)
             if name is not None:
-                self._calibrate(self._weights[name], name, call, self.operations[-1], result)
+                axis = self._unit_axis(call, kind, result)
+                self._calibrate(name, call, kind, axis, result)
         return result
 
     def _scale_of(self, call: Any) -> str | None:
@@ -129,14 +200,14 @@ class Calibrator(Tracer):
         self._weights[named[0]].direct = False  # an expression; whether it is linear is tried out
         return str(named[0])
 
-    def _offset(self, call: Any, operation: Operation, result: Tensor) -> Tensor | None:
+    def _offset(self, call: Any, axis: int | None, result: Tensor) -> Tensor | None:
         """What is added to the product, as broadcasts against the result; None for nothing."""
         if call.name in _ADDING:
             found = call.args[0] if call.args else call.keywords.get("input")
         else:
             found = next((t for t in call.operands if self._is_bias(t)), None)
-            if found is not None and operation.unit_axis is not None:
-                behind = result.dim() - 1 - operation.unit_axis
+            if found is not None and axis is not None:
+                behind = result.dim() - 1 - axis
                 found = found.reshape(-1, *(1,) * behind)
         return found if found is not None and bool(found.any()) else None
 
@@ -144,10 +215,11 @@ class Calibrator(Tracer):
         return tensor.dim() == 1 and any(name in self._biases for name in self._used(tensor))
 
     def _calibrate(
-        self, weight: Weight, name: str, call: Any, operation: Operation, result: Tensor
+        self, name: str, call: Any, kind: OperationKind, axis: int | None, result: Tensor
     ) -> None:
-        weight.kind = weight.kind or operation.kind
-        if operation.kind != weight.kind or not result.numel():
+        weight = self._weights[name]
+        weight.kind = weight.kind or kind
+        if kind != weight.kind or not result.numel():
             return
         if weight.fixed:
             square = mean_square(result)
@@ -159,12 +231,12 @@ class Calibrator(Tracer):
                 weight.empty += 1
             return
         bias = next((n for t in call.operands for n in self._used(t) if n in self._centred), None)
-        offset = self._offset(call, operation, result)
+        offset = self._offset(call, axis, result)
         if offset is not None:
             result.sub_(offset)
         factor = None
-        if bias is not None and operation.unit_axis is not None:
-            factor = self._centre(weight, name, bias, operation.unit_axis, result)
+        if bias is not None and axis is not None:
+            factor = self._centre(weight, name, bias, axis, result)
         else:
             factor = _factor(weight, result.detach(), offset)
             if factor is not None:

@@ -40,6 +40,10 @@ _NEARLY = 0.02
 """An error of a logarithm below which it is not worth asking whether a scale arrives."""
 
 
+_ENOUGH = 0.1
+"""Mean error of a shared weight's uses below which it stays: its uses differ by more."""
+
+
 class _Session:
     """A model whose parameters hold the drawn values, and what is known of its weights."""
 
@@ -176,8 +180,9 @@ class _Session:
                     moved = True
                     continue
                 self.weights[name].fixed = max(len(uses) for uses in own) > 1
+            flat = [each for uses in errors for each in uses]
             change = _step(errors, own)
-            if abs(change) > _NEARLY / 10:
+            if abs(sum(flat)) > _ENOUGH * len(flat):
                 self.factors[name] *= math.exp(change)
                 moved = True
         return moved
