@@ -109,6 +109,8 @@ class Calibrator(Tracer):
             divided by the weight's factor.
     """
 
+    wants_gates = False
+
     def __init__(
         self,
         model: nn.Module,

@@ -41,7 +41,9 @@ _NEARLY = 0.02
 
 
 _ENOUGH = 0.1
-"""Mean error of a shared weight's uses below which it stays: its uses differ by more."""
+_OF_SPREAD = 1 / 8
+"""Mean error of a shared weight's uses, at least and as a share of how far they lie apart, below
+which it stays as it is: a third pass would not bring them nearer to the target."""
 
 
 class _Session:
@@ -182,7 +184,7 @@ class _Session:
                 self.weights[name].fixed = max(len(uses) for uses in own) > 1
             flat = [each for uses in errors for each in uses]
             change = _step(errors, own)
-            if abs(sum(flat)) > _ENOUGH * len(flat):
+            if abs(sum(flat)) / len(flat) > max(_ENOUGH, _OF_SPREAD * (max(flat) - min(flat))):
                 self.factors[name] *= math.exp(change)
                 moved = True
         return moved

@@ -35,6 +35,9 @@ _ARGUMENTS = 9
 class Recording(Protocol):
     """Who writes down what runs inside a composite."""
 
+    wants_gates: bool
+    """Whether the gates are worth computing."""
+
     def note(
         self,
         function: str,
@@ -172,7 +175,9 @@ def recurrent(
     for index in range(stack.layers):
         projected = _projections(stack, index, data, recording)
         result, *states = stack.run(index, data)
-        gates = _gates(stack, index, projected, result, recording)
+        gates = projected
+        if recording.wants_gates:
+            gates = _gates(stack, index, projected, result, recording)
         # All but the input's weight and, where there is one, its bias.
         own = [t for each in stack.layer(index) for t in (each[1], *each[2 + stack.biases :])]
         result = recording.note(name, "composite", result, [*gates, *stack.states, *own])
