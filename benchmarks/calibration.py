@@ -324,8 +324,7 @@ def main() -> None:
         for head in (*heads, *rival):
             made.add_column(head, justify="left" if head == "model" else "right")
         for name, build, batch in rows:
-            deep = name.isdigit() and int(name) > 50
-            row(made, name, build, batch, rounds=options.rounds, with_lsuv=not deep)
+            row(made, name, build, batch, rounds=options.rounds, with_lsuv=not name.isdigit())
         console.print(made)
 
     wanted = options.tables or ["plain", "depth", "others", "balance"]

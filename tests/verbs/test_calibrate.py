@@ -363,7 +363,7 @@ def test_the_backward_balance_trades_one_drift_for_less_of_the_other() -> None:
 
     (back, forward), (less, price) = drift(backward=False), drift(backward=True)
     assert abs(forward) < EXACT and back == pytest.approx(11 * math.log(1.17), abs=0.5)
-    print(back,less,price)
+    print(back, less, price)
     assert less < back - 0.2 and -back / 2 < price < 0
     assert less**2 + price**2 < 0.9 * back**2
 

@@ -29,17 +29,13 @@ from firstlight.frameworks.torch.calibrating import Calibrator, Weight
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.observing import check_model
+from firstlight.frameworks.torch.pooling import arrives, common_step, pooled
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
 from firstlight.records.calibration import Calibration, Scaling
 
 Step = Callable[[Any, Any], Any]
 
 _FORWARDS = 3
-_LARGEST_STEP = math.log(4.0)
-_NEARLY = 0.02
-"""An error of a logarithm below which it is not worth asking whether a scale arrives."""
-
-
 _ENOUGH = 0.1
 _OF_SPREAD = 1 / 8
 """Mean error of a shared weight's uses, at least and as a share of how far they lie apart, below
@@ -140,7 +136,7 @@ class _Session:
                 continue
             self.left.pop(name, None)
             if name in own:
-                self.factors[name] = _pooled(own[name])
+                self.factors[name] = pooled(own[name])
             else:
                 self.factors[name] = 1.0
                 self.left[name] = _why_left(empty[name], unreachable[name])
@@ -176,14 +172,14 @@ class _Session:
                 for uses in self.own[name]
             ]
             if not self.weights[name].direct:
-                if not _arrives(errors, self.factors[name]):
+                if not arrives(errors, self.factors[name]):
                     self.factors[name] = 1.0
                     self.left[name] = "its scale does not arrive at its result"
                     moved = True
                     continue
                 self.weights[name].fixed = max(len(uses) for uses in own) > 1
             flat = [each for uses in errors for each in uses]
-            change = _step(errors, own)
+            change = common_step(errors, own)
             if abs(sum(flat)) / len(flat) > max(_ENOUGH, _OF_SPREAD * (max(flat) - min(flat))):
                 self.factors[name] *= math.exp(change)
                 moved = True
@@ -225,44 +221,6 @@ def _why_left(empty: int, unreachable: int) -> str:
     if empty:
         return "its result is zero or not finite"
     return "its bias alone exceeds the target" if unreachable else "not used in this pass"
-
-
-def _pooled(own: list[list[float]]) -> float:
-    """The factor that gives the target on average over batches, geometrically over uses.
-
-    With factor f_i for batch i alone the second moment there was target / f_i².
-    """
-    logs = [sum(uses) / len(uses) for uses in own]
-    return math.exp(-0.5 * math.log(sum(math.exp(-2 * each) for each in logs) / len(logs)))
-
-
-def _arrives(errors: list[list[float]], factor: float) -> bool:
-    """Whether a weight's scale arrives at its result: else the error is what it was before."""
-    wanted = 2 * abs(math.log(factor))
-    flat = [abs(e) for each in errors for e in each]
-    return wanted < _NEARLY or sum(flat) / len(flat) < wanted / 2
-
-
-def _step(errors: list[list[float]], own: list[list[float]]) -> float:
-    """The change of log(weight) that brings the mean error over uses to zero.
-
-    Args:
-        errors: of each batch's uses, with the weight held.
-        own: the part of each that its use alone makes, inputs being at their targets.
-    """
-    mixed = square = 0.0
-    for seen, alone in zip(errors, own, strict=False):
-        if len(seen) == len(alone):
-            pairs = zip(seen[:-1], seen[1:], alone[1:], strict=True)
-            for before, now, part in pairs:
-                mixed += (now - part) * before
-                square += before**2
-    share = min(1.0, max(0.0, mixed / square)) if square > 0 else 0.0
-    uses = max(len(each) for each in errors)
-    arriving = [sum(share**j for j in range(u + 1)) for u in range(uses)]
-    flat = [e for each in errors for e in each]
-    change = -sum(flat) / len(flat) / (2 * sum(arriving) / len(arriving))
-    return min(_LARGEST_STEP, max(-_LARGEST_STEP, change))
 
 
 @contextmanager
