@@ -75,6 +75,7 @@ def _uses(tmp_path):
         "audit": lambda: fl.audit(model),
         "check": lambda: fl.check(model, x, target=y),
         "draw": lambda: fl.draw("he_normal", (3, 3), name="w", seed=0),
+        "calibrate": lambda: fl.calibrate(model, fl.plan(model, x), x, seed=0),
         "initialize": lambda: fl.initialize(model, x, seed=0),
         "load": lambda: fl.load(path),
         "plan": lambda: fl.plan(model, x),

@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "apply": "firstlight.verbs.apply",
     "audit": "firstlight.verbs.audit",
+    "calibrate": "firstlight.verbs.calibrate",
     "check": "firstlight.verbs.check",
     "draw": "firstlight.verbs.draw",
     "initialize": "firstlight.verbs.initialize",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from firstlight.reporting.files import load as load
     from firstlight.verbs.apply import apply as apply
     from firstlight.verbs.audit import audit as audit
+    from firstlight.verbs.calibrate import calibrate as calibrate
     from firstlight.verbs.check import check as check
     from firstlight.verbs.draw import draw as draw
     from firstlight.verbs.initialize import initialize as initialize

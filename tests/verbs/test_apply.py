@@ -200,13 +200,14 @@ def test_a_zero_sized_parameter_is_no_obstacle() -> None:
     assert fl.audit(model)["nothing"].laws == ()
 
 
-def test_initialize_is_plan_apply_check() -> None:
+def test_initialize_is_plan_calibrate_apply_check() -> None:
     one, other = zoo.FunctionalMLP(), zoo.FunctionalMLP()
     other.load_state_dict(one.state_dict())
     x, y = zoo.vectors(0), zoo.labels(0)
     receipt = fl.initialize(one, x, target=y, seed=2, namespace="n", keep=["head.bias"])
     before = fl.check(other, x, target=y)
-    fl.plan(other, x, target=y, keep=["head.bias"]).apply(other, seed=2, namespace="n")
+    plan = fl.plan(other, x, target=y, keep=["head.bias"])
+    fl.calibrate(other, plan, x, seed=2, namespace="n").apply(other, seed=2, namespace="n")
     assert bits(one) == bits(other)
     assert receipt.before == before and receipt.after == fl.check(other, x, target=y)
     assert (receipt.seed, receipt.namespace) == (2, "n")

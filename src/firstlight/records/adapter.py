@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
 from firstlight.records.network import Network
 from firstlight.records.race import Run
@@ -48,6 +50,24 @@ class Adapter(Protocol):
 
     def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:
         """Write values (float32 if drawn) into named parameters, rounding once to their type."""
+        ...
+
+    def several(self, batch: Any, *, inputs: Callable[[Any], Any] | None, most: int) -> list[Any]:
+        """The batch, or the first ones of a loader or another iterable that gives batches."""
+        ...
+
+    def calibrate(
+        self,
+        model: Any,
+        batches: Sequence[Any],
+        targets: Mapping[str, float],
+        *,
+        arrays: Iterable[tuple[str, NDArray[np.float32]]],
+        step: Callable[[Any, Any], Any] | None,
+        centred: Collection[str],
+        backward: bool,
+    ) -> Calibration:
+        """Find, for ``arrays`` as weights, the factors that bring results to their targets."""
         ...
 
     def build(self, factory: Callable[[], Any], seed: int) -> Any:

@@ -12,6 +12,7 @@ from firstlight.errors import BadInputError, NotDrawableError
 from firstlight.laws.addresses import checked_seed
 from firstlight.laws.draw import draw
 from firstlight.laws.structured import check_drawable
+from firstlight.records.adapter import Adapter
 from firstlight.records.plan import Achieved, Plan, PlanEntry, Receipt, ReceiptEntry
 from firstlight.verbs.adapters import adapter_for
 
@@ -24,6 +25,31 @@ def drawn(entry: PlanEntry, seed: int, namespace: str) -> NDArray[np.float32]:
     if entry.zero_row is not None:
         values[entry.zero_row] = 0
     return values
+
+
+def check_fits(adapter: Adapter, model: Any, plan: Any, namespace: Any) -> None:
+    """Refuse what is no plan, a plan for other parameters, and one that cannot be drawn."""
+    if not isinstance(plan, Plan):
+        raise BadInputError(
+            f"plan: expected a Plan, got {type(plan).__name__}; make one with"
+            " firstlight.plan(model)"
+        )
+    if not isinstance(namespace, str):
+        raise BadInputError(f"namespace: expected a string, got {namespace!r}")
+    present = {p.name: p.layout.shape for p in adapter.inspect(model).parameters}
+    planned = {entry.name: entry.layout.shape for entry in plan}
+    for name in (*planned, *present):
+        if present.get(name) != planned.get(name):
+            raise BadInputError(
+                f"{name}: the plan has shape {planned.get(name, 'none')}, the model"
+                f" {present.get(name, 'none')}; make the plan from this model"
+            )
+    for entry in plan:
+        if entry.law is not None:
+            try:
+                check_drawable(entry.law, entry.layout)
+            except NotDrawableError as error:
+                raise BadInputError(f"{entry.name}: {error}; nothing was written") from error
 
 
 def _achieved(values: NDArray[Any]) -> Achieved:
@@ -55,28 +81,8 @@ def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "
     Raises:
         BadInputError: the plan is for other parameters; nothing has been written then.
     """
-    if not isinstance(plan, Plan):
-        raise BadInputError(
-            f"plan: expected a Plan, got {type(plan).__name__}; make one with"
-            " firstlight.plan(model)"
-        )
-    if not isinstance(namespace, str):
-        raise BadInputError(f"namespace: expected a string, got {namespace!r}")
     adapter = adapter_for(model)
-    present = {p.name: p.layout.shape for p in adapter.inspect(model).parameters}
-    planned = {entry.name: entry.layout.shape for entry in plan}
-    for name in (*planned, *present):
-        if present.get(name) != planned.get(name):
-            raise BadInputError(
-                f"{name}: the plan has shape {planned.get(name, 'none')}, the model"
-                f" {present.get(name, 'none')}; make the plan from this model"
-            )
-    for entry in plan:
-        if entry.law is not None:
-            try:
-                check_drawable(entry.law, entry.layout)
-            except NotDrawableError as error:
-                raise BadInputError(f"{entry.name}: {error}; nothing was written") from error
+    check_fits(adapter, model, plan, namespace)
     chosen = adapter.initial_seed() if seed is None else checked_seed(seed)
 
     before = dict(adapter.values(model)) if any(entry.rows for entry in plan) else {}

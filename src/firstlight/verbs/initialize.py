@@ -8,7 +8,10 @@ from typing import Any
 
 from firstlight.planning.wishes import Override
 from firstlight.records.plan import Receipt
+from firstlight.verbs.adapters import adapter_for
 from firstlight.verbs.apply import apply
+from firstlight.verbs.calibrate import BATCHES
+from firstlight.verbs.calibrate import calibrate as measured
 from firstlight.verbs.check import check
 from firstlight.verbs.plan import plan as make
 
@@ -27,12 +30,15 @@ def initialize(
     loss: Any = None,
     target: Any = None,
     step: Callable[[Any, Any], Any] | None = None,
+    calibrate: bool | None = None,
+    inputs: Callable[[Any], Any] | None = None,
 ) -> Receipt:
     """Give a model its right start, with a checkup before and after.
 
     Args:
         model: a torch.nn.Module; its parameters are drawn anew, except frozen and kept ones.
-        batch: as for `check`.
+        batch: as for `check`; or a DataLoader, a generator or another iterable that gives batches:
+            the first is looked at, the first four calibrate.
         technique: as for `plan`.
         seed: as for `apply`.
         namespace: as for `apply`.
@@ -43,6 +49,9 @@ def initialize(
         loss: as for `check`.
         target: as for `check`.
         step: as for `check`.
+        calibrate: measure and correct the scales on the batch; see `calibrate`. None does so if
+            a batch is given.
+        inputs: as for `calibrate`, where a loader gives more than the model's inputs.
 
     Returns:
         A `Receipt` with ``.before`` and ``.after``.
@@ -55,6 +64,10 @@ def initialize(
         >>> receipt.after.healthy
         True
     """
+    batches: list[Any] = []
+    if batch is not None:
+        batches = adapter_for(model).several(batch, inputs=inputs, most=BATCHES)
+        batch = batches[0]
     before = check(model, batch, loss=loss, target=target, step=step)
     chosen = make(
         model,
@@ -68,6 +81,8 @@ def initialize(
         target=target,
         step=step,
     )
+    if batches and calibrate is not False and any(entry.calibrate for entry in chosen):
+        chosen = measured(model, chosen, iter(batches), seed=seed, namespace=namespace, step=step)
     receipt = apply(model, chosen, seed=seed, namespace=namespace)
     after = check(model, batch, loss=loss, target=target, step=step)
     return replace(receipt, before=before, after=after)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from firstlight.errors import BadInputError
+from firstlight.frameworks.torch.calibration import calibrate
 from firstlight.frameworks.torch.jacobian import jacobian
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
+from firstlight.frameworks.torch.loading import several
 from firstlight.frameworks.torch.observing import check_model, observe
 from firstlight.frameworks.torch.synthetic import synthetic_batch
 from firstlight.frameworks.torch.training import Recipe, as_data, train
 from firstlight.frameworks.torch.updates import learning_rates, relative_updates
 from firstlight.frameworks.torch.weights import plain_values
+from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
 from firstlight.records.network import Network
 from firstlight.records.race import Run
@@ -107,6 +110,32 @@ class TorchAdapter:
         with torch.no_grad():
             for name, values in arrays:
                 named[name].copy_(torch.from_numpy(values))
+
+    def several(self, batch: Any, *, inputs: Callable[[Any], Any] | None, most: int) -> list[Any]:
+        """The batches in ``batch``; see `firstlight.frameworks.torch.loading.several`."""
+        return several(batch, inputs=inputs, most=most)
+
+    def calibrate(
+        self,
+        model: nn.Module,
+        batches: Sequence[Any],
+        targets: Mapping[str, float],
+        *,
+        arrays: Iterable[tuple[str, NDArray[np.float32]]] = (),
+        step: Callable[[Any, Any], Any] | None = None,
+        centred: Collection[str] = (),
+        backward: bool = False,
+    ) -> Calibration:
+        """Factors for targets; see `firstlight.frameworks.torch.calibration.calibrate`."""
+        return calibrate(
+            _original(model) if step is None else model,
+            batches,
+            targets,
+            arrays=arrays,
+            step=step,
+            centred=centred,
+            backward=backward,
+        )
 
     def initial_seed(self) -> int:
         """Torch's own seed: `torch.initial_seed`."""

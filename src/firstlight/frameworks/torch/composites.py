@@ -5,14 +5,14 @@ so that every product, softmax and dropout inside is seen, with the very arithme
 numbers of the original. ``lstm``, ``gru`` and ``rnn_*`` are one kernel for all layers and steps.
 They are run layer by layer with the same kernel; each layer is told as its input projection, the
 gate that its state is made from, and the recurrence: three operations, however long the sequence.
-The first two are computed beside the kernel for their values alone; δ is seen at the layer's
-result. What is not sure to be the same (nested tensors, several layers in one kernel of another
-device) stays closed.
+The first two are computed beside the kernel for their values alone, the projection before it runs
+(whoever calibrates changes the weight there); δ is seen at the layer's result. What is not sure to
+be the same (nested tensors, several layers in one kernel of another device) stays closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import FunctionType
@@ -34,6 +34,9 @@ _ARGUMENTS = 9
 
 class Recording(Protocol):
     """Who writes down what runs inside a composite."""
+
+    wants_gates: bool
+    """Whether the gates are worth computing."""
 
     def note(
         self,
@@ -170,8 +173,11 @@ def recurrent(
         return None
     data, ends = stack.data, []
     for index in range(stack.layers):
+        projected = _projections(stack, index, data, recording)
         result, *states = stack.run(index, data)
-        gates = [gate for each in _gates(stack, index, data, result, recording) for gate in each]
+        gates = projected
+        if recording.wants_gates:
+            gates = _gates(stack, index, projected, result, recording)
         # All but the input's weight and, where there is one, its bias.
         own = [t for each in stack.layer(index) for t in (each[1], *each[2 + stack.biases :])]
         result = recording.note(name, "composite", result, [*gates, *stack.states, *own])
@@ -192,29 +198,38 @@ def _last_states(stack: _Stack, result: Tensor) -> Tensor:
     return torch.stack(list(ends))
 
 
-def _gates(
-    stack: _Stack, index: int, data: Tensor, result: Tensor, recording: Recording
-) -> Iterator[list[Tensor]]:
-    """For each direction the operations before the recurrence, by their values alone."""
-    width = stack.layer(index)[0][0].shape[0] // _GATES[stack.name]
+def _projections(stack: _Stack, index: int, data: Tensor, recording: Recording) -> list[Tensor]:
+    """For each direction what the input's weight makes of the input."""
     with torch.no_grad():
-        for number, (ih, hh, *rest) in enumerate(stack.layer(index)):
-            biases = rest[:2] if stack.biases else [None, None]
-            projected = recording.note(
+        return [
+            recording.note(
                 "linear",
                 "weighted",
-                functional.linear(data, ih, biases[0]),
+                functional.linear(data, ih, rest[0] if stack.biases else None),
                 [data, ih, *rest[: int(stack.biases)]],
             )
-            if stack.batch_sizes:
-                yield [projected]
-                continue
+            for ih, _, *rest in stack.layer(index)
+        ]
+
+
+def _gates(
+    stack: _Stack, index: int, projections: list[Tensor], result: Tensor, recording: Recording
+) -> list[Tensor]:
+    """For each direction the operation before the recurrence, by its values alone."""
+    if stack.batch_sizes:
+        return projections
+    width = stack.layer(index)[0][0].shape[0] // _GATES[stack.name]
+    gates = []
+    with torch.no_grad():
+        for number, (_, hh, *rest) in enumerate(stack.layer(index)):
+            projected = projections[number]
             states = result.chunk(stack.directions, dim=-1)[number]
             first = stack.first_states(index)[0][number]
             before = _before(states, first, stack.time_axis, backwards=number == 1)
-            product = functional.linear(before, hh, biases[1])
+            product = functional.linear(before, hh, rest[1] if stack.biases else None)
             gate, function = _gate(stack.name, projected, product, states, width)
-            yield [recording.note(function, "activation", gate, [projected])]
+            gates.append(recording.note(function, "activation", gate, [projected]))
+    return gates
 
 
 def _before(states: Tensor, first: Tensor, axis: int, *, backwards: bool) -> Tensor:

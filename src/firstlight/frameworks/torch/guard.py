@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import copy
 import random
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,7 +55,7 @@ class _TensorState:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
         valueless = tensor.is_meta or is_lazy(tensor)
-        self.values = None if valueless else tensor.detach().clone()
+        self.values: Tensor | None = None
         # The same storage: ``parameter.data = …`` would leave the tensor with another one.
         self.data = None if valueless else tensor.detach()
         self.requires_grad = tensor.requires_grad
@@ -63,13 +63,40 @@ class _TensorState:
         self.gradient = tensor.grad if tensor.is_leaf else None
         self.gradient_values = None if self.gradient is None else self.gradient.detach().clone()
 
+    def keep(self) -> None:
+        """Copy the values."""
+        self.values = None if self.data is None else self.data.clone()
+
+    def hold(self, values: Tensor, *, in_place: bool) -> None:
+        """Give the tensor other values, by other memory or in its own."""
+        new = values.to(device=self.tensor.device, dtype=self.tensor.dtype).contiguous()
+        if in_place:
+            self.tensor.detach().copy_(new)
+        else:
+            self.tensor.data = new
+
+    @property
+    def place(self) -> int | None:
+        """Where the memory begins."""
+        if self.data is None or self.data.layout != torch.strided or self.data.is_nested:
+            return None
+        return self.data.untyped_storage().data_ptr()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is an ordinary tensor that fills its memory."""
+        data = self.data
+        if type(self.tensor) not in (Tensor, nn.Parameter) or self.place is None or data is None:
+            return False
+        filled = data.untyped_storage().nbytes() == data.numel() * data.element_size()
+        return filled and data.is_contiguous()
+
     def restore(self) -> None:
         with torch.no_grad():
-            if self.values is not None and self.data is not None:
-                if not _same_storage(self.tensor, self.data):
-                    self.tensor.data = self.data
-                if not _bits_equal(self.tensor, self.values):
-                    self.tensor.detach().copy_(self.values)
+            if self.data is not None and not _same_storage(self.tensor, self.data):
+                self.tensor.data = self.data
+            if self.values is not None and not _bits_equal(self.tensor, self.values):
+                self.tensor.detach().copy_(self.values)
             gradient, values = self.gradient, self.gradient_values
             if gradient is not None and values is not None and not _bits_equal(gradient, values):
                 gradient.copy_(values)
@@ -83,6 +110,8 @@ class _TensorState:
 def _same_items(now: Any, before: Any) -> bool:
     if len(now) != len(before):
         return False
+    if not before:
+        return True
     if isinstance(now, dict):
         return all(k1 is k2 and now[k1] is before[k2] for k1, k2 in zip(now, before, strict=True))
     if isinstance(now, set):
@@ -95,7 +124,8 @@ class _ContainerState:
 
     def __init__(self, container: Any) -> None:
         self.container = container
-        self.items = copy.copy(container)
+        # Most are empty dictionaries of hooks, and a generic copy is slow.
+        self.items = copy.copy(container) if container else ()
 
     def restore(self) -> None:
         container = self.container
@@ -181,6 +211,27 @@ def _states(model: nn.Module) -> list[_State]:
     return list(found.values())
 
 
+def _keep(states: list[_State], lent: Mapping[int, Tensor]) -> list[_TensorState]:
+    """Copy the values of all tensors but those that can be given other memory meanwhile.
+
+    Args:
+        states: of a model.
+        lent: values that tensors shall have meanwhile, by identity.
+
+    Returns:
+        The tensors that need not be copied: nothing else looks at their memory.
+    """
+    tensors = [state for state in states if isinstance(state, _TensorState)]
+    places = Counter(state.place for state in tensors) if lent else Counter()
+    spared = []
+    for state in tensors:
+        if id(state.tensor) in lent and state.is_plain and places[state.place] == 1:
+            spared.append(state)
+        else:
+            state.keep()
+    return spared
+
+
 class _Surroundings:
     """The random states of Python, NumPy and torch, autocast and the default type."""
 
@@ -215,22 +266,30 @@ class _Surroundings:
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module, values: Mapping[int, Tensor] | None = None) -> Iterator[None]:
     """Run a block that may run the model; afterwards nothing of it has changed.
 
     Args:
         model: restored bit for bit, also when the block raises or is interrupted.
+        values: what parameters hold inside the block, by their identity; the block may write into
+            these tensors. The parameters' own memory is set aside where that is possible, which
+            spares copying it.
     """
     states = _states(model)
+    lent = values or {}
+    spared = {id(state) for state in _keep(states, lent)}
     surroundings = _Surroundings()
     try:
+        for state in states if lent else ():
+            if isinstance(state, _TensorState) and id(state.tensor) in lent:
+                state.hold(lent[id(state.tensor)], in_place=id(state) not in spared)
         yield
     finally:
         interrupt: KeyboardInterrupt | None = None
         while True:  # each restores once or twice the same, so Ctrl-C in the midst begins again
             try:
-                for state in (*states, surroundings):
-                    state.restore()
+                for each in (*states, surroundings):
+                    each.restore()
                 break
             except KeyboardInterrupt as error:
                 interrupt = error

@@ -98,7 +98,7 @@ class _Ends:
         """What is differentiated: the loss, or a random direction of the outputs."""
         if self.loss is not None:
             return self.loss.reshape(())
-        return _cotangent(self.outputs) if self.outputs else None
+        return cotangent(self.outputs) if self.outputs else None
 
 
 def check_model(model: nn.Module) -> torch.device:
@@ -139,7 +139,7 @@ def _computed(function: Callable[[Any, Any], Tensor], output: Tensor, target: An
         ) from error
 
 
-def _cotangent(outputs: list[Tensor]) -> Tensor:
+def cotangent(outputs: list[Tensor]) -> Tensor:
     """⟨output, unit normal direction⟩: what backward starts from where there is no loss."""
     generator = torch.Generator().manual_seed(_COTANGENT_SEED)
     directions = [torch.randn(o.shape, generator=generator).to(o) for o in outputs]
@@ -390,5 +390,5 @@ def _restart_at_head(recorder: _Recorder, trainable: Mapping[str, nn.Parameter])
     head_input = recorder.inputs_of[min(passed)]
     if not head_input.requires_grad or not bool(head_input.any()):
         return False
-    differentiate(_cotangent([head_input]), trainable, recorder.leaf)
+    differentiate(cotangent([head_input]), trainable, recorder.leaf)
     return True

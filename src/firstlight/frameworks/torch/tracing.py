@@ -90,6 +90,8 @@ class Tracer(TorchFunctionMode):
         observer: sees each floating result as it is made.
     """
 
+    wants_gates = True
+
     def __init__(self, model: nn.Module, parameters: Mapping[int, str], observer: Observer) -> None:
         super().__init__()
         self.operations: list[Operation] = []

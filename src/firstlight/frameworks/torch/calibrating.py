@@ -1,0 +1,289 @@
+"""One calibrating pass: as each weighted operation runs, its result and its weight are rescaled.
+
+What comes after sees the corrected result, so one forward pass settles a whole network whatever its
+depth. A result is u + b with u linear in the weight and b a bias or another addend. The factor f
+that gives (1/n) Σ (f·u + b)² = target is the positive root of A·f² + 2·B·f + C = target, with
+A, B, C the means of u², u·b and b²; without a bias f = √(target / A).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from firstlight.frameworks.torch import functions
+from firstlight.frameworks.torch.calls import Call
+from firstlight.frameworks.torch.tracing import Tracer
+from firstlight.records.network import OperationKind
+
+_ADDING = frozenset({"addmm", "baddbmm"})
+"""Products whose first argument is added to the result."""
+
+
+def mean_square(tensor: Tensor) -> float:
+    """Mean of |x|²: one pass, in float64 only where squares leave the range of float32."""
+    if not tensor.numel():
+        return 0.0
+    values = tensor.detach()
+    if values.dtype in (torch.float16, torch.bfloat16):
+        norm = float(torch.linalg.vector_norm(values, dtype=torch.float32))
+    else:
+        norm = float(torch.linalg.vector_norm(values))
+    if not 1e-15 < norm < 1e18 and values.dtype != torch.float64:
+        wide = values.abs() if values.is_complex() else values
+        norm = float(torch.linalg.vector_norm(wide.to("cpu", torch.float64)))
+    return norm**2 / tensor.numel()
+
+
+def _tensors(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Iterator[Tensor]:
+    """The tensors of a call, and those in its lists and tuples."""
+    for value in (*args, *keywords.values()):
+        if isinstance(value, Tensor):
+            yield value
+        elif type(value) in (list, tuple):
+            yield from (item for item in value if isinstance(item, Tensor))
+
+
+def _kind(name: str) -> OperationKind | None:
+    if name in functions.WEIGHTED:
+        return "weighted"
+    return "embedding" if name in functions.LOOKUPS or name == "embedding_bag" else None
+
+
+@dataclass
+class Weight:
+    """A weight under calibration.
+
+    Args:
+        tensor: the parameter in the model.
+        target: second moment that the results should have.
+        current: what the drawn values are multiplied by at the moment.
+        fixed: measured only; the pass does not change it.
+        probed: fixed, but what follows sees its results at their targets, as in the first pass.
+        direct: whether every result was seen to be linear in it: made from its own storage.
+        kind: of its first operation; uses of another kind (a tied head) follow.
+        factors: for each use in a pass, the factor that would have met the target there.
+        errors: for each use, log(second moment / target) of the result as it went on.
+        empty: uses whose result was zero or not finite.
+        unreachable: uses whose bias alone exceeds the target.
+    """
+
+    tensor: nn.Parameter
+    target: float
+    current: float = 1.0
+    fixed: bool = False
+    probed: bool = False
+    direct: bool = True
+    kind: OperationKind | None = None
+    factors: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    empty: int = 0
+    unreachable: int = 0
+
+    def begin(self) -> None:
+        """Forget the last pass."""
+        self.factors, self.errors, self.empty, self.unreachable = [], [], 0, 0
+
+    def set(self, factor: float) -> None:
+        """Make the values in the model ``factor`` times those that were drawn."""
+        if factor != self.current:
+            # Not through autograd: a model may differentiate as it runs.
+            self.tensor.data.mul_(factor / self.current)
+            self.current = factor
+
+
+class Calibrator(Tracer):
+    """A tracer that corrects as it goes, and records nothing else: it has to be quick.
+
+    Args:
+        model: whose modules name the operations.
+        parameters: canonical names by tensor identity.
+        weights: those with a target, by name.
+        biases: names of all biases.
+        centred: names of the biases that shall take the mean off; ``shifts`` has what they became,
+            divided by the weight's factor.
+    """
+
+    wants_gates = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: Mapping[int, str],
+        weights: Mapping[str, Weight],
+        *,
+        biases: Collection[str] = (),
+        centred: Mapping[str, nn.Parameter] | None = None,
+    ) -> None:
+        super().__init__(model, parameters, lambda _, result, __: result)
+        # Expressions of parameters by identity, held so that no identity comes twice.
+        self._derived: dict[int, tuple[Tensor, tuple[str, ...]]] = {}
+        self.shifts: dict[str, tuple[str, Tensor]] = {}
+        self._weights = weights
+        self._biases = biases
+        self._centred = centred or {}
+        self._storages = {w.tensor.untyped_storage().data_ptr(): n for n, w in weights.items()}
+
+    @contextmanager
+    def module_names(self) -> Iterator[None]:
+        """No operation gets a name."""
+        yield
+
+    def _used(self, operand: Tensor) -> tuple[str, ...]:
+        name = self._parameters.get(id(operand))
+        if name is not None:
+            return (name,)
+        derived = self._derived.get(id(operand))
+        return () if derived is None else derived[1]
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run one torch function; what has no parameter in it passes as it is."""
+        keywords = dict(kwargs or {})
+        operands = list(_tensors(args, keywords))
+        parameters = tuple(dict.fromkeys(name for t in operands for name in self._used(t)))
+        if not parameters:
+            return func(*args, **keywords)
+        call = Call(
+            func=func,
+            name=functions.plain_name(func),
+            args=args,
+            keywords=keywords,
+            operands=operands,
+            makers=[None] * len(operands),
+            parameters=parameters,
+            in_place=functions.is_in_place(func),
+        )
+        reads_data = any(self._is_data(tensor) for tensor in operands)
+        if reads_data and not self._opened:
+            found = self._inside(call)
+            if found is not None:
+                return found
+        result = func(*args, **keywords)
+        if reads_data:
+            kind = _kind(call.name)
+            return result if kind is None else self._record(call, kind, result)
+        for tensor in _tensors((result,), {}):
+            if id(tensor) not in self._parameters:
+                self._derived[id(tensor)] = (tensor, parameters)
+        return result
+
+    def _is_data(self, tensor: Tensor) -> bool:
+        return not self._used(tensor) and id(tensor) not in self._buffers
+
+    def _record(self, call: Any, kind: OperationKind, result: Tensor) -> Tensor:
+        if kind in ("weighted", "embedding") and not call.in_place:
+            name = self._scale_of(call)
+            if name is not None:
+                axis = self._unit_axis(call, kind, result)
+                self._calibrate(name, call, kind, axis, result)
+        return result
+
+    def _scale_of(self, call: Any) -> str | None:
+        """The weight with a target that scales this operation, if there is one."""
+        named = [name for name in call.parameters if name in self._weights]
+        if not named:
+            return None
+        for tensor in call.operands:
+            if tensor.layout == torch.strided and not tensor.is_nested:
+                found = self._storages.get(tensor.untyped_storage().data_ptr())
+                if found is not None and found in named:
+                    return found
+        self._weights[named[0]].direct = False  # an expression; whether it is linear is tried out
+        return str(named[0])
+
+    def _offset(self, call: Any, axis: int | None, result: Tensor) -> Tensor | None:
+        """What is added to the product, as broadcasts against the result; None for nothing."""
+        if call.name in _ADDING:
+            found = call.args[0] if call.args else call.keywords.get("input")
+        else:
+            found = next((t for t in call.operands if self._is_bias(t)), None)
+            if found is not None and axis is not None:
+                behind = result.dim() - 1 - axis
+                found = found.reshape(-1, *(1,) * behind)
+        return found if found is not None and bool(found.any()) else None
+
+    def _is_bias(self, tensor: Tensor) -> bool:
+        return tensor.dim() == 1 and any(name in self._biases for name in self._used(tensor))
+
+    def _calibrate(
+        self, name: str, call: Any, kind: OperationKind, axis: int | None, result: Tensor
+    ) -> None:
+        weight = self._weights[name]
+        weight.kind = weight.kind or kind
+        if kind != weight.kind or not result.numel():
+            return
+        if weight.fixed:
+            square = mean_square(result)
+            if square > 0 and math.isfinite(square):
+                weight.errors.append(math.log(square / weight.target))
+                if weight.probed:
+                    result.mul_(math.sqrt(weight.target / square))
+            else:
+                weight.empty += 1
+            return
+        bias = next((n for t in call.operands for n in self._used(t) if n in self._centred), None)
+        offset = self._offset(call, axis, result)
+        if offset is not None:
+            result.sub_(offset)
+        factor = None
+        if bias is not None and axis is not None:
+            factor = self._centre(weight, name, bias, axis, result)
+        else:
+            factor = _factor(weight, result.detach(), offset)
+            if factor is not None:
+                result.mul_(factor)
+            if offset is not None:
+                result.add_(offset)
+        if factor is not None:
+            weight.set(weight.current * factor)
+            weight.factors.append(weight.current)
+            weight.errors.append(0.0)
+
+    def _centre(
+        self, weight: Weight, name: str, bias: str, axis: int, product: Tensor
+    ) -> float | None:
+        """Take each unit's mean off, by its bias, and give the rest the target."""
+        others = [i for i in range(product.dim()) if i != axis]
+        means = product.detach().mean(dim=others, keepdim=True)
+        product.sub_(means)
+        square = mean_square(product)
+        if not (0 < square < math.inf):
+            product.add_(means)
+            weight.empty += 1
+            return None
+        factor = math.sqrt(weight.target / square)
+        product.mul_(factor)
+        shift = means.flatten().neg()
+        self._centred[bias].data.copy_(shift * factor)
+        self.shifts[bias] = (name, shift / weight.current)
+        return factor
+
+
+def _factor(weight: Weight, product: Tensor, offset: Tensor | None) -> float | None:
+    """What the product must be multiplied by to reach the target; None if nothing does."""
+    square = mean_square(product)
+    if not (0 < square < math.inf):
+        weight.empty += 1
+        return None
+    if offset is None:
+        return math.sqrt(weight.target / square)
+    mixed = float((product * offset.detach()).mean())
+    constant = mean_square(offset.expand_as(product))
+    discriminant = mixed**2 + square * (weight.target - constant)
+    factor = (math.sqrt(discriminant) - mixed) / square if discriminant > 0 else 0.0
+    if factor > 0 and math.isfinite(factor):
+        return factor
+    weight.unreachable += 1
+    return None
