@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from firstlight.errors import NoRuleError
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.planning.context import Context
+from firstlight.planning.forecasting import forecast
 from firstlight.planning.rules import RULES, norms_and_biases
 from firstlight.planning.rules import keep as keep_rule
 from firstlight.records.checkup import Observation
@@ -47,8 +48,12 @@ def make_plan(observation: Observation, *, keep: Sequence[str] = ()) -> Plan:
     """
     context = Context(observation, keep)
     entries = [_by_rules(parameter, context) for parameter in context.network.parameters]
+    complete = _complete(entries, context)
     return Plan(
-        network=context.network, entries=_complete(entries, context), remarks=_remarks(context)
+        network=context.network,
+        entries=complete,
+        remarks=_remarks(context),
+        forecast=forecast(context.network, complete, observation),
     )
 
 
@@ -84,7 +89,13 @@ def make_technique_plan(
             )
         else:
             entries.append(_by_rules(parameter, context))
-    return Plan(network=context.network, entries=_complete(entries, context), technique=chosen.name)
+    complete = _complete(entries, context)
+    return Plan(
+        network=context.network,
+        entries=complete,
+        technique=chosen.name,
+        forecast=forecast(context.network, complete, observation),
+    )
 
 
 def _remarks(context: Context) -> tuple[str, ...]:

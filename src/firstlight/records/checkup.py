@@ -82,6 +82,32 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputReading:
+    """One floating input of the model: its moments, and how alike its positions and samples are.
+
+    The last three are mean products of the same unit's values at two places; each is given twice,
+    for units along the second and along the last axis.
+
+    Args:
+        operation: index in `Network.operations`.
+        name: the operation's name.
+        mean: mean of all values.
+        second_moment: mean square.
+        near: at two neighbouring positions of one sample; the second moment if there are none.
+        positions: at any two positions of one sample; likewise.
+        samples: in two samples.
+    """
+
+    operation: int
+    name: str
+    mean: float
+    second_moment: float
+    near: tuple[float, ...]
+    positions: tuple[float, ...]
+    samples: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ParameterReading:
     """One parameter's values and gradient.
 
@@ -176,6 +202,7 @@ class Observation:
         raised: the error that stopped the pass, if one did.
         prior_loss: what a model pays that knows only the class shares, or the target's mean.
         jacobian: singular values from input to output, if they were asked for.
+        inputs: one per floating input.
     """
 
     network: Network
@@ -195,6 +222,7 @@ class Observation:
     raised: str | None = None
     prior_loss: float | None = None
     jacobian: JacobianReading | None = None
+    inputs: tuple[InputReading, ...] = ()
 
     def reading(self, operation: int) -> Reading | None:
         """The reading of an operation, by its index."""

@@ -17,6 +17,9 @@ AXIS_ROLES = ("index", "out", "in", "kernel", *STACKS)
 
 Task = Literal["classification", "binary", "regression", "unknown"]
 
+Options = tuple[tuple[str, tuple[float, ...]], ...]
+"""Numbers by name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -177,6 +180,8 @@ class Operation:
         in_place: whether it overwrote its input.
         rate: for kind dropout, the share of values that it drops; 0 where it does nothing.
         opaque: whether more happens inside than was looked at.
+        options: what the call was told besides its tensors, as far as it decides the moments of
+            the result: ``stride``, ``padding``, ``axes``, ``order``, ``constant`` …
     """
 
     index: int
@@ -191,6 +196,11 @@ class Operation:
     in_place: bool = False
     rate: float | None = None
     opaque: bool = False
+    options: Options = ()
+
+    def option(self, name: str) -> tuple[float, ...]:
+        """The numbers of one option; empty if the call was not told them."""
+        return next((numbers for key, numbers in self.options if key == name), ())
 
     @property
     def units(self) -> int:

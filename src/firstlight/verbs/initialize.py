@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from firstlight.planning.forecasting import compare
 from firstlight.records.plan import Receipt
 from firstlight.verbs.apply import apply
 from firstlight.verbs.check import check
@@ -38,7 +39,8 @@ def initialize(
         step: as for `check`.
 
     Returns:
-        A `Receipt` with ``.before`` and ``.after``.
+        A `Receipt` with ``.before`` and ``.after``; the forecast of its plan holds measured numbers
+        where theory was off by more than a tenth.
 
     Example:
         >>> import torch, firstlight as fl
@@ -52,4 +54,5 @@ def initialize(
     chosen = make(model, batch, technique=technique, keep=keep, loss=loss, target=target, step=step)
     receipt = apply(model, chosen, seed=seed, namespace=namespace)
     after = check(model, batch, loss=loss, target=target, step=step)
-    return replace(receipt, before=before, after=after)
+    confirmed = replace(receipt.plan, forecast=compare(chosen.forecast, after.observation))
+    return replace(receipt, plan=confirmed, before=before, after=after)
