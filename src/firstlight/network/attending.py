@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
 
 from firstlight.network.axes import BATCH, KEY, POSITION
 from firstlight.network.mixing import attended, likeness, softmax_square
@@ -10,21 +13,24 @@ from firstlight.network.passage import Passage
 from firstlight.network.signals import Signal
 from firstlight.records.network import Operation
 
-_EVERY_QUERY = 128
-
-
+@lru_cache(maxsize=1024)
 def causal_squares(variance: float, count: int) -> tuple[float, float]:
     """E Σ p² of a causal softmax, and E Σ p p′ of two queries, on average over queries.
 
     Query i sees i keys; of two queries the later one decides how much they share.
+
+    >>> causal_squares(0.0, 2)
+    (0.75, 0.5)
     """
-    rows = list(range(1, count + 1))
-    if count > _EVERY_QUERY:  # a sum of smooth terms: the first ones, then by steps
-        step = count / _EVERY_QUERY
-        rows = sorted({*range(1, 9), *(round(step * i) for i in range(1, _EVERY_QUERY + 1))})
-    squares = sum(softmax_square(variance, float(i)) for i in rows) / len(rows)
-    overlap = sum((i - 1) / i for i in range(1, count + 1)) * 2 / max(1, count * (count - 1))
-    return squares, min(1.0, overlap) if count > 1 else 1.0
+    some = sorted({1, 2, 3, 4, *(round(2 ** (i / 2)) for i in range(4, 60)), count})
+    some = [i for i in some if i <= count]
+    logs = np.log([softmax_square(variance, float(i)) for i in some])
+    rows = np.arange(1, count + 1)
+    squares = float(np.exp(np.interp(np.log(rows), np.log(some), logs)).mean())
+    if count < 2:
+        return squares, 1.0
+    overlap = float(((rows - 1) / rows).sum()) * 2 / (count * (count - 1))
+    return squares, min(1.0, overlap)
 
 
 Attention = tuple[Signal, Signal, Signal, float, float, int]
@@ -48,7 +54,7 @@ def _evenness(
     scale = (operation.option("scale") or (width**-0.5,))[0]
     # What all keys have in common moves all logits of a query alike, and a softmax not at all.
     different = max(0.0, key.square - key.positions)
-    variance = float(f"{scale**2 * width * query.square * different:.5g}")
+    variance = float(f"{scale**2 * width * query.square * different:.3g}")
     visible = operation.option("inverse_visible")
     inverse = visible[0] if visible else 1 / keys
     causal = bool((operation.option("causal") or (0.0,))[0])
@@ -83,7 +89,7 @@ def softmax(operation: Operation, passage: Passage) -> Signal | None:
         return None
     at, shape = int(axis[0]), operation.shape
     label = signal.axes[at] if at < len(signal.axes) else POSITION
-    variance = float(f"{max(0.0, signal.square - likeness(signal, label)):.5g}")
+    variance = float(f"{max(0.0, signal.square - likeness(signal, label)):.3g}")
     count = shape[at]
     inverse = signal.inverse_visible or 1 / count
     if signal.inverse_visible and abs(inverse - _causal_inverse(count)) < 1e-6:

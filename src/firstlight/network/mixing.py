@@ -187,12 +187,12 @@ def softmax_square(variance: float, count: float) -> float:
     if variance > _HARD:
         return 1.0
     reach = 8.0 + 2 * math.sqrt(variance)  # e^(2z) moves the weight that far out
-    z = np.linspace(-reach, reach, 241)
+    z = np.linspace(-reach, reach, 161)
     weights = np.exp(-0.5 * z**2)
     weights /= weights.sum()
     x = math.sqrt(variance) * z
     top = max(math.log(count) + variance / 2, math.sqrt(2 * variance * math.log(count)))
-    log_t = np.linspace(-top - 6 - 3 * math.sqrt(variance), 8 - min(0.0, -top / 4), 400)
+    log_t = np.linspace(-top - 6 - 3 * math.sqrt(variance), 8 - min(0.0, -top / 4), 240)
     exponent = -np.exp(np.minimum(log_t[:, None] + x[None, :], 700.0))
     damped = np.exp(exponent) @ weights
     second = np.exp(exponent + 2 * x) @ weights
