@@ -8,13 +8,14 @@ from functools import lru_cache
 import numpy as np
 
 from firstlight.network.axes import BATCH, KEY, POSITION
-from firstlight.network.mixing import attended, likeness, softmax_square
+from firstlight.network.mixing import attended, evenness, likeness
 from firstlight.network.passage import Passage
 from firstlight.network.signals import Signal
 from firstlight.records.network import Operation
 
+
 @lru_cache(maxsize=1024)
-def causal_squares(variance: float, count: int) -> tuple[float, float]:
+def causal_squares(variance: float, count: int, heavy: float = 0.0) -> tuple[float, float]:
     """E Σ p² of a causal softmax, and E Σ p p′ of two queries, on average over queries.
 
     Query i sees i keys; of two queries the later one decides how much they share.
@@ -24,7 +25,7 @@ def causal_squares(variance: float, count: int) -> tuple[float, float]:
     """
     some = sorted({1, 2, 3, 4, *(round(2 ** (i / 2)) for i in range(4, 60)), count})
     some = [i for i in some if i <= count]
-    logs = np.log([softmax_square(variance, float(i)) for i in some])
+    logs = np.log([evenness(variance, heavy, 1 / i) for i in some])
     rows = np.arange(1, count + 1)
     squares = float(np.exp(np.interp(np.log(rows), np.log(some), logs)).mean())
     if count < 2:
@@ -59,9 +60,9 @@ def _evenness(
     inverse = visible[0] if visible else 1 / keys
     causal = bool((operation.option("causal") or (0.0,))[0])
     if causal or (visible and abs(inverse - _causal_inverse(keys)) < 1e-6):
-        squares, overlap = causal_squares(variance, keys)
+        squares, overlap = causal_squares(variance, keys, 2 / width)
     else:
-        squares, overlap = softmax_square(variance, 1 / inverse), inverse
+        squares, overlap = evenness(variance, 2 / width, inverse), inverse
     return (query, key, value), squares, overlap, scale, width
 
 
@@ -93,9 +94,9 @@ def softmax(operation: Operation, passage: Passage) -> Signal | None:
     count = shape[at]
     inverse = signal.inverse_visible or 1 / count
     if signal.inverse_visible and abs(inverse - _causal_inverse(count)) < 1e-6:
-        squares, overlap = causal_squares(variance, count)
+        squares, overlap = causal_squares(variance, count, signal.heavy)
     else:
-        squares, overlap = softmax_square(variance, 1 / inverse), inverse
+        squares, overlap = evenness(variance, signal.heavy, inverse), inverse
     axes = (*signal.axes[:at], KEY, *signal.axes[at + 1 :])
     return Signal(
         mean=1 / count,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import sqrt
+from math import prod, sqrt
 
 import numpy as np
 
-from firstlight.network.axes import POSITION
+from firstlight.network.axes import POSITION, UNIT
 from firstlight.network.passage import Passage
 from firstlight.network.signals import Function, Root, Signal, elementwise
 from firstlight.records.network import Operation
@@ -75,6 +75,21 @@ def added(operation: Operation, passage: Passage) -> Signal | None:
     if root is not None and roots[1] is not None:
         first, second = root.whole, roots[1].whole
         return elementwise(root, lambda x: first(x) + sign * second(x), axes)
+    if right.square == 0:
+        return replace(left, axes=axes, root=roots[0])
+    if left.square == 0:
+        return replace(right.scaled(sign) if sign < 0 else right, axes=axes, odd=None)
+    alike = _likeness_to_average(made, passage)
+    if sign < 0 and alike is not None:
+        mean = left.mean - right.mean
+        return Signal(
+            mean=mean,
+            square=max(mean**2, left.square + right.square - 2 * alike),
+            near=mean**2,
+            positions=mean**2,
+            samples=mean**2,
+            axes=axes,
+        )
     if sign < 0 and _is_average_of(made[1], made[0], passage):
         return replace(
             left,
@@ -103,6 +118,18 @@ def _is_average_of(index: int, whole: int, passage: Passage) -> bool:
     return operation.function == "mean" and operation.inputs == (whole,)
 
 
+def _likeness_to_average(made: Sequence[int], passage: Passage) -> float | None:
+    """E x·x̄ of a signal and its average over windows around each place."""
+    for index, whole in ((made[0], made[1]), (made[1], made[0])):
+        operation, signal = passage.network.operations[index], passage.signals[whole]
+        windows = operation.option("kernel")
+        pooled = operation.function.startswith("avg_pool") and operation.inputs == (whole,)
+        if pooled and windows and signal is not None:
+            n = prod(windows)
+            return (signal.square + (n - 1) * signal.near) / n
+    return None
+
+
 def _widest(left: Signal, right: Signal) -> tuple[str, ...]:
     return left.axes if len(left.axes) >= len(right.axes) else right.axes
 
@@ -122,7 +149,44 @@ def multiplied(operation: Operation, passage: Passage) -> Signal | None:
     if root is not None and roots[1] is not None:
         first, second = root.whole, roots[1].whole
         return elementwise(root, lambda x: first(x) * second(x), axes)
+    for index, other in ((made[0], made[1]), (made[1], made[0])):
+        signal = passage.signals[index]
+        if signal is not None and is_inverse_length(other, index, passage):
+            return divided_by_length(signal)
     return product(left, right, axes)
+
+
+_OF_LENGTH = frozenset({"rsqrt", "sqrt", "reciprocal", "pow", "add", "clamp", "to", "float"})
+
+
+def is_inverse_length(index: int, whole: int, passage: Passage) -> bool:
+    """Whether a factor is 1/√(mean of x²) of the signal that it multiplies."""
+    names = []
+    operation = passage.network.operations[index]
+    while operation.function in _OF_LENGTH and len(operation.inputs) == 1:
+        names.append(operation.function)
+        operation = passage.network.operations[operation.inputs[0]]
+    halves = operation.function == "mean" and len(operation.inputs) == 1
+    if not halves or not ({"rsqrt", "sqrt"} & set(names) or names.count("pow") == 1):
+        return False
+    square = passage.network.operations[operation.inputs[0]]
+    squares = square.function in ("square", "pow", "mul", "multiply")
+    sources = [_unconverted(i, passage) for i in square.inputs]
+    return squares and sources == [_unconverted(whole, passage)]
+
+
+def _unconverted(index: int, passage: Passage) -> int:
+    """The operation before changes of precision."""
+    operation = passage.network.operations[index]
+    while operation.function in ("to", "float", "type_as") and operation.inputs:
+        operation = passage.network.operations[operation.inputs[0]]
+    return operation.index
+
+
+def divided_by_length(signal: Signal) -> Signal:
+    """A signal over its own root mean square: one in each place, whatever came."""
+    result = signal.scaled(1 / sqrt(signal.square)) if signal.square > 0 else signal
+    return replace(result, odd=None)
 
 
 def product(left: Signal, right: Signal, axes: tuple[str, ...]) -> Signal:
@@ -155,8 +219,9 @@ def concatenated(operation: Operation, passage: Passage) -> Signal | None:
     shares = [size / sum(sizes) for size in sizes]
     model = max(parts, key=lambda part: len(part.axes))
     axes = model.axes
-    if operation.function == "stack":
-        axes = passage.default_axes(operation)
+    if operation.function == "stack" and operation.option("axes"):
+        at = int(operation.option("axes")[0])
+        axes = (*axes[:at], UNIT, *axes[at:])
     along = [axes[int(a)] for a in operation.option("axes") if int(a) < len(axes)]
 
     def mean_of(values: Sequence[float]) -> float:

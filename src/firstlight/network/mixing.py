@@ -202,6 +202,25 @@ def softmax_square(variance: float, count: float) -> float:
     return min(1.0, max(1 / count, float(integrand.sum() * step)))
 
 
+def evenness(variance: float, heavy: float, inverse: float) -> float:
+    """E Σ p² where the variance of the logits differs from query to query.
+
+    A query is short or long: in d dimensions its squared length has the relative variance 2/d. The
+    mean is taken over three points of a log-normal law.
+
+    Args:
+        variance: of the logits of one query, on average.
+        heavy: its relative variance.
+        inverse: one over the number of keys.
+    """
+    if heavy <= 0:
+        return softmax_square(variance, 1 / inverse)
+    width = math.sqrt(math.log1p(heavy))
+    points = [math.exp(width * z - width * width / 2) for z in (-math.sqrt(3), 0.0, math.sqrt(3))]
+    each = [softmax_square(float(f"{variance * x:.3g}"), 1 / inverse) for x in points]
+    return (each[0] + 4 * each[1] + each[2]) / 6
+
+
 def attended(value: Signal, squares: float, overlap: float, dropped: float = 0.0) -> Signal:
     """Σ p v over keys: what is common to the keys stays, the rest is averaged.
 
@@ -247,4 +266,5 @@ def contracted(
         positions=keys,
         samples=count * left.samples * right.samples + means,
         axes=axes,
+        heavy=2 / count,
     )

@@ -52,9 +52,12 @@ class Passage:
         return [operation.inputs[int(p)] for p in places if p >= 0]
 
     def root(self, index: int) -> Root | None:
-        """The root of a result."""
+        """The root of a result; one without a key for a part that may be any of several."""
         signal = self.signals[index]
-        return None if signal is None else signal.own_root(index)
+        if signal is None:
+            return None
+        parts = signal.root is not None and signal.root.key is None
+        return signal.root if parts else signal.own_root(index)
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Shape of a result."""

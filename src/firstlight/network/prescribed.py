@@ -21,6 +21,7 @@ class Prescribed:
         centred: whether only a kernel's centre is not zero.
         mirrored_in: whether it takes mirrored twins as what they are, a signal and its negative.
         mirrored_out: whether its results come in twins, each the other's negative.
+        before: mean square that was measured before the plan; None if it was not.
         target: second moment to which its first result will be rescaled; None if it is not.
     """
 
@@ -29,6 +30,7 @@ class Prescribed:
     centred: bool = False
     mirrored_in: bool = False
     mirrored_out: bool = False
+    before: float | None = None
     target: float | None = None
 
 
@@ -44,13 +46,12 @@ def prescribed(
     measured = {reading.name: reading for reading in readings}
     found: dict[str, Prescribed] = {}
     for entry in entries:
-        law = entry.law
+        law, reading = entry.law, measured.get(entry.name)
         if law is None:
-            reading = measured.get(entry.name)
             if reading is not None and not reading.non_finite:
                 rms = reading.value_rms
                 mean = rms if reading.constant else 0.0  # of a constant the sign is not known
-                found[entry.name] = Prescribed(mean=mean, square=rms * rms)
+                found[entry.name] = Prescribed(mean=mean, square=rms * rms, before=rms * rms)
             continue
         of = moments(law, entry.layout)
         found[entry.name] = Prescribed(
@@ -60,6 +61,7 @@ def prescribed(
             and isinstance(law, DeltaOrthogonal | Mirrored | Identity),
             mirrored_in=isinstance(law, Mirrored) and law.inputs,
             mirrored_out=isinstance(law, Mirrored) and law.outputs,
+            before=None if reading is None else reading.value_rms**2,
             target=entry.target if entry.calibrate else None,
         )
     return found

@@ -11,7 +11,10 @@ from firstlight.network.signals import Root, Signal, independent
 from firstlight.records.network import Operation
 
 _SAME = frozenset({"contiguous", "clone", "to", "float", "double", "half", "bfloat16", "type"})
-_PARTS = frozenset({"chunk", "split", "unbind", "getitem", "narrow", "select", "index_select"})
+_SEVERAL = frozenset({"chunk", "split", "unbind"})
+"""One operation stands for all parts; nobody can tell which of them is used."""
+
+_PARTS = frozenset({"getitem", "narrow", "select", "index_select"})
 
 
 def moved(operation: Operation, passage: Passage) -> Signal | None:
@@ -38,9 +41,11 @@ def moved(operation: Operation, passage: Passage) -> Signal | None:
     if len(axes) != len(new):
         axes = passage.default_axes(operation)
     root = signal.own_root(made[0])
-    key = None if name in _PARTS else (*(root.key or ()), name, *new)
-    if name == "getitem" and new == old:
-        key = root.key
+    key = (*(root.key or ()), name, *new)
+    if name in _SEVERAL:
+        key = None
+    elif name in _PARTS and new != old:
+        key = (operation.index,)
     result = replace(signal, axes=axes, root=Root(key, root.base, root.function))
     if name == "pad":
         share = min(1.0, prod(old) / max(1, prod(new)))

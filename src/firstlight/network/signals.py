@@ -67,6 +67,7 @@ class Signal:
         axes: what each axis counts: ``batch``, ``position``, ``unit`` or ``key``.
         root: of what normal signal it is a function; None: of itself.
         odd: the same moments of (x − x̃)/√2, where x̃ is the unit's mirrored twin.
+        heavy: of a sum over few products: relative variance of its variance.
         inverse_visible: for masked logits, mean over rows of one over the keys that are seen.
     """
 
@@ -78,6 +79,7 @@ class Signal:
     axes: tuple[str, ...] = ()
     root: Root | None = None
     odd: Signal | None = None
+    heavy: float = 0.0
     inverse_visible: float | None = None
 
     @property

@@ -21,6 +21,9 @@ from firstlight.records.network import Operation
 _CONCENTRATED = 0.6
 """Std over mean up to which 1/x, √x and log x of a positive signal have moments to speak of."""
 
+_ALIKE = 0.3
+"""Relative difference up to which two mean squares may be those of a table and of some rows."""
+
 _FLOOR = 0.05
 """Smallest value, in means, that a positive signal is taken to have."""
 
@@ -65,7 +68,9 @@ def single(operation: Operation, passage: Passage) -> Signal | None:
     if name in ("matmul", "bmm", "mm") and len(made) == 2:
         return _matrix_product(operation, passage, made)
     if name == "baddbmm" and len(made) == 2:
-        return _matrix_product(operation, passage, made)
+        product_ = _matrix_product(operation, passage, made)
+        factor = (operation.option("scale") or (1.0,))[0]
+        return None if product_ is None else replace(product_.scaled(factor), heavy=product_.heavy)
     if name in _SAME:
         return replace(signal, root=signal.own_root(made[0]))
     if name == "grouped_mm":
@@ -84,7 +89,10 @@ def single(operation: Operation, passage: Passage) -> Signal | None:
     function = _function(operation, signal)
     if function is not None:
         odd = signal.odd is not None
-        return through(signal.own_root(made[0]), function, signal.axes, odd)
+        result = through(signal.own_root(made[0]), function, signal.axes, odd)
+        if name in _MULTIPLYING | _DIVIDING:  # logits on their way to a softmax
+            return replace(result, heavy=signal.heavy, inverse_visible=signal.inverse_visible)
+        return result
     return _binary(operation, passage, signal, made)
 
 
@@ -187,6 +195,7 @@ def _binary(
             positions=signal.positions + other.positions + cross,
             samples=signal.samples + other.samples + cross,
             axes=signal.axes,
+            heavy=signal.heavy,
             inverse_visible=signal.inverse_visible,
         )
         if name == "rsub" or ((operation.option("constant_first") or (0.0,))[0] and sign < 0):
@@ -244,25 +253,30 @@ def _other(operation: Operation, passage: Passage) -> Signal | None:
     """The operand that is a constant or a parameter, as a signal."""
     constant = operation.option("constant")
     if constant:
-        mean, square = constant
-        m = mean * mean
-        return Signal(mean=mean, square=square, near=m, positions=m, samples=square)
+        mean, square, alike = constant
+        return Signal(mean=mean, square=square, near=alike, positions=alike, samples=alike)
     found: list[Prescribed | None] = [
         passage.weights.get(passage.network.parameter(n).name) for n in operation.parameters
     ]
     if len(found) != 1 or found[0] is None:
         return None
     weight, parameter = found[0], passage.network.parameter(operation.parameters[0])
+    expression = operation.option("expression")
+    if expression and not _is_the_parameter(expression[1], weight):
+        mean, square, alike = expression
+        return Signal(mean=mean, square=square, near=alike, positions=alike, samples=alike)
     # A vector is the same at all positions; a table of positions is not.
     wide = sum(n > 1 for n in parameter.layout.shape) > 1
     alike = weight.mean**2 if wide else weight.square
     return Signal(
-        mean=weight.mean,
-        square=weight.square,
-        near=alike,
-        positions=alike,
-        samples=alike,
+        mean=weight.mean, square=weight.square, near=alike, positions=alike, samples=alike
     )
+
+
+def _is_the_parameter(square: float, weight: Prescribed) -> bool:
+    """Whether an expression of a parameter has its mean square: a part of it, or a reshaped one."""
+    before = weight.before
+    return before is not None and abs(square - before) <= _ALIKE * max(square, before)
 
 
 def _matrix_product(operation: Operation, passage: Passage, made: list[int]) -> Signal | None:

@@ -33,6 +33,7 @@ class Told:
         operands: the tensors among them.
         sources: for each operand its place in the operation's inputs, −1 for what no operation
             made.
+        computed: for each operand whether it is computed from parameters.
         result: what came out.
     """
 
@@ -41,6 +42,7 @@ class Told:
     keywords: Mapping[str, Any]
     operands: Sequence[Tensor]
     sources: Sequence[int]
+    computed: Sequence[bool]
     result: Tensor
 
     def get(self, place: int, name: str, default: Any = None) -> Any:
@@ -194,28 +196,36 @@ def _indexed(index: Any, rank: int) -> list[int]:
 
 
 def _constants(call: Told) -> Options:
-    """Mean and mean square of the operand that is no result, and how much of it is a mask."""
-    values = list(call.args[:2]) + [call.keywords.get("other"), call.keywords.get("exponent")]
+    """Moments of the operand that is no result, and how much of it is a mask.
+
+    Mean, mean square, and mean square of the average over all axes but the last.
+    """
+    values = [*call.args[:2], call.keywords.get("other"), call.keywords.get("exponent")]
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if numbers:
         value = float(numbers[0])
         first = isinstance(call.args[0], int | float) if call.args else False
-        return (("constant", (value, value * value)), ("constant_first", (float(first),)))
+        return (("constant", (value, value**2, value**2)), ("constant_first", (float(first),)))
     for place, (tensor, source) in enumerate(zip(call.operands, call.sources, strict=True)):
         if source < 0 and not isinstance(tensor, torch.nn.Parameter):
-            return (*_constant_tensor(tensor), ("constant_first", (float(place == 0),)))
+            name = "expression" if call.computed[place] else "constant"
+            return (*_constant_tensor(tensor, name), ("constant_first", (float(place == 0),)))
     return ()
 
 
-def _constant_tensor(tensor: Tensor) -> Options:
+def _constant_tensor(tensor: Tensor, name: str) -> Options:
     values = tensor.detach().double() if not tensor.is_complex() else tensor.detach().abs().double()
     hidden = values < _MASKED_BELOW
     if bool(hidden.any()):
         return (("inverse_visible", (_inverse_visible(~hidden),)),)
     mean, square = float(values.mean()), float((values**2).mean())
-    if not (math.isfinite(mean) and math.isfinite(square)):
-        return ()
-    return (("constant", (mean, square)),)
+    centre = values.mean(dim=list(range(values.dim() - 1))) if values.dim() > 1 else values
+    alike = float((centre**2).mean())
+    return ((name, (mean, square, alike)),) if math.isfinite(square + alike) else ()
+
+
+def _scaled_product(call: Told) -> Options:
+    return (("scale", _numbers(call.keywords.get("alpha", 1.0))),)
 
 
 def _inverse_visible(visible: Tensor) -> float:
@@ -370,6 +380,7 @@ _READERS: dict[str, Callable[[Told], Options]] = {
     "scaled_dot_product_attention": _attention,
     "einsum": _einsum,
     "embedding": _lookup,
+    "baddbmm": _scaled_product,
     "clamp": _limits,
     "clamp_min": _limits,
 }

@@ -376,6 +376,7 @@ class Tracer(TorchFunctionMode):
             keywords=call.keywords,
             operands=call.operands,
             sources=[-1 if maker is None else places[maker] for maker in call.makers],
+            computed=[bool(self._used(tensor)) for tensor in call.operands],
             result=result,
         )
         with torch._C.DisableTorchFunction():  # what is asked here is no operation of the model
