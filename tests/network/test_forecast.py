@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from firstlight.frameworks.torch.adapter import TorchAdapter
-from firstlight.network.attending import causal_squares
+from firstlight.network.attending import causal_moments
 from firstlight.network.axes import ordered, reshaped
-from firstlight.network.mixing import softmax_square
+from firstlight.network.mixing import softmax_moments
 from firstlight.network.recurrence import run
 from firstlight.network.signals import independent
 from firstlight.planning.forecasting import compare, forecast
@@ -162,7 +162,7 @@ def test_attention_averages_the_values() -> None:
     found = expected(Attention(), centred(64, 8, 16), Normal(std=0.25))
     # Logits of unit variance; of independent tokens an average over eight is left.
     assert found["scaled_dot_product_attention"].second_moment == pytest.approx(
-        softmax_square(1.0, 8.0), rel=0.1
+        softmax_moments(1.0, 8.0)[0], rel=0.15
     )
     same = centred(64, 1, 16).expand(64, 8, 16).contiguous()
     found = expected(Attention(), same, Normal(std=0.25))
@@ -174,13 +174,18 @@ def test_attention_averages_the_values() -> None:
 def test_the_evenness_of_a_softmax_by_simulation(variance: float, count: int) -> None:
     logits = math.sqrt(variance) * np.random.default_rng(0).standard_normal((20_000, count))
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    squares = ((weights / weights.sum(axis=1, keepdims=True)) ** 2).sum(axis=1)
-    error = squares.std() / math.sqrt(len(squares))
-    assert abs(softmax_square(variance, float(count)) - squares.mean()) < 4 * error + 1e-4
+    weights /= weights.sum(axis=1, keepdims=True)
+    squares = (weights**2).sum(axis=1)
+    tilts = (weights * logits).sum(axis=1) ** 2 / variance
+    for expected_mean, values in zip(
+        softmax_moments(variance, float(count)), (squares, tilts), strict=True
+    ):
+        error = values.std() / math.sqrt(len(values))
+        assert abs(expected_mean - values.mean()) < 4 * error + 1e-4
 
 
 def test_a_causal_softmax_of_equal_logits() -> None:
-    squares, overlap = causal_squares(0.0, 4)
+    squares, _, overlap = causal_moments(0.0, 4)
     assert squares == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4, rel=1e-9)
     assert overlap == pytest.approx((1 / 2 + 2 / 3 + 3 / 4) * 2 / 12, rel=1e-9)
 

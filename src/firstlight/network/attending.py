@@ -15,23 +15,25 @@ from firstlight.records.network import Operation
 
 
 @lru_cache(maxsize=1024)
-def causal_squares(variance: float, count: int, heavy: float = 0.0) -> tuple[float, float]:
-    """E Σ p² of a causal softmax, and E Σ p p′ of two queries, on average over queries.
+def causal_moments(variance: float, count: int, heavy: float = 0.0) -> tuple[float, float, float]:
+    """E Σ p², E (Σ p z)² and E Σ p p′ of a causal softmax, on average over its queries.
 
     Query i sees i keys; of two queries the later one decides how much they share.
 
-    >>> causal_squares(0.0, 2)
-    (0.75, 0.5)
+    >>> causal_moments(0.0, 2)
+    (0.75, 0.75, 0.5)
     """
     some = sorted({1, 2, 3, 4, *(round(2 ** (i / 2)) for i in range(4, 60)), count})
     some = [i for i in some if i <= count]
-    logs = np.log([evenness(variance, heavy, 1 / i) for i in some])
+    each = np.log([evenness(variance, heavy, 1 / i) for i in some])
     rows = np.arange(1, count + 1)
-    squares = float(np.exp(np.interp(np.log(rows), np.log(some), logs)).mean())
+    squares, tilt = (
+        float(np.exp(np.interp(np.log(rows), np.log(some), each[:, i])).mean()) for i in (0, 1)
+    )
     if count < 2:
-        return squares, 1.0
+        return squares, tilt, 1.0
     overlap = float(((rows - 1) / rows).sum()) * 2 / (count * (count - 1))
-    return squares, min(1.0, overlap)
+    return squares, tilt, min(1.0, overlap)
 
 
 Attention = tuple[Signal, Signal, Signal, float, float, int]
@@ -41,12 +43,12 @@ Attention = tuple[Signal, Signal, Signal, float, float, int]
 def keys_of(operation: Operation, passage: Passage) -> Attention | None:
     """What decides an attention: its operands and how even its weights are."""
     found = _evenness(operation, passage)
-    return None if found is None else (*found[0], found[1], found[3], found[4])
+    return None if found is None else (*found[0], found[1][0], found[2], found[3])
 
 
 def _evenness(
     operation: Operation, passage: Passage
-) -> tuple[tuple[Signal, Signal, Signal], float, float, float, int] | None:
+) -> tuple[tuple[Signal, Signal, Signal], tuple[float, float, float], float, int] | None:
     query, key, value = (passage.source(operation, i) for i in range(3))
     place = passage.place(operation, 1)
     if query is None or key is None or value is None or place is None:
@@ -60,10 +62,10 @@ def _evenness(
     inverse = visible[0] if visible else 1 / keys
     causal = bool((operation.option("causal") or (0.0,))[0])
     if causal or (visible and abs(inverse - _causal_inverse(keys)) < 1e-6):
-        squares, overlap = causal_squares(variance, keys, 2 / width)
+        moments = causal_moments(variance, keys, 2 / width)
     else:
-        squares, overlap = evenness(variance, 2 / width, inverse), inverse
-    return (query, key, value), squares, overlap, scale, width
+        moments = (*evenness(variance, 2 / width, inverse), inverse)
+    return (query, key, value), moments, scale, width
 
 
 def scaled_dot_product(operation: Operation, passage: Passage) -> Signal | None:
@@ -74,7 +76,7 @@ def scaled_dot_product(operation: Operation, passage: Passage) -> Signal | None:
     value = found[0][2]
     dropout = (operation.option("dropout") or (0.0,))[0]
     axes = value.axes if len(value.axes) == len(operation.shape) else ()
-    result = attended(value, found[1], found[2], dropout)
+    result = attended(value, *found[1], dropout)
     return replace(result, axes=axes or passage.default_axes(operation))
 
 
@@ -94,9 +96,10 @@ def softmax(operation: Operation, passage: Passage) -> Signal | None:
     count = shape[at]
     inverse = signal.inverse_visible or 1 / count
     if signal.inverse_visible and abs(inverse - _causal_inverse(count)) < 1e-6:
-        squares, overlap = causal_squares(variance, count, signal.heavy)
+        squares, tilt, overlap = causal_moments(variance, count, signal.heavy)
     else:
-        squares, overlap = evenness(variance, signal.heavy, inverse), inverse
+        squares, tilt = evenness(variance, signal.heavy, inverse)
+        overlap = inverse
     axes = (*signal.axes[:at], KEY, *signal.axes[at + 1 :])
     return Signal(
         mean=1 / count,
@@ -104,5 +107,6 @@ def softmax(operation: Operation, passage: Passage) -> Signal | None:
         near=overlap / count,
         positions=overlap / count,
         samples=overlap / count,
+        tilt=tilt,
         axes=axes if BATCH in axes or len(axes) == len(shape) else passage.default_axes(operation),
     )

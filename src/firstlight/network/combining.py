@@ -109,8 +109,16 @@ def added(operation: Operation, passage: Passage) -> Signal | None:
         positions=left.positions + right.positions + cross,
         samples=left.samples + right.samples + cross,
         axes=axes,
+        place=_shared(left.square, left.place, right.square, right.place),
+        unit=_shared(left.square, left.unit, right.square, right.unit),
         inverse_visible=left.inverse_visible or right.inverse_visible,
     )
+
+
+def _shared(first: float, one: float, second: float, other: float) -> float:
+    """Unevenness of a sum of independent parts."""
+    total = (first + second) ** 2
+    return (first**2 * one + second**2 * other) / total if total > 0 else 0.0
 
 
 def _is_average_of(index: int, whole: int, passage: Passage) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from firstlight.network.axes import BATCH, POSITION
 from firstlight.network.prescribed import Prescribed
-from firstlight.network.signals import Signal
+from firstlight.network.signals import Signal, uneven
 from firstlight.records.network import Layout, Operation
 
 
@@ -86,6 +86,9 @@ def weighted(
         positions=pairs * spread * source.positions + common,
         samples=pairs * spread * source.samples + common,
         axes=axes,
+        place=source.place + max(0.0, source.tails - 1 - source.place) / max(1.0, terms),
+        unit=0.0 if weight.isometry else 2 / max(1.0, terms),
+        terms=terms,
     )
     return with_twins(result) if weight.mirrored_out else result
 
@@ -168,73 +171,83 @@ _HARD = 1e4
 
 
 @lru_cache(maxsize=1024)
-def softmax_square(variance: float, count: float) -> float:
-    """E Σ p² of a softmax over ``count`` independent normal logits.
+def softmax_moments(variance: float, count: float) -> tuple[float, float]:
+    """E Σ p² and E (Σ p z)² of a softmax over ``count`` independent normal logits √variance·z.
 
-    With S = Σ e^z and 1/S² = ∫ t e^(−tS) dt, it is n ∫ t E[e^(2z − t e^z)] E[e^(−t e^z)]^(n−1) dt.
+    With S = Σ e^x and 1/S² = ∫ t e^(−tS) dt, the first is n ∫ t E[e^(2x − t e^x)] T^(n−1) dt with
+    T = E e^(−t e^x); the second has z² in the first expectation, and the pairs
+    n(n−1) ∫ t E[z e^(x − t e^x)]² T^(n−2) dt besides.
 
     Args:
         variance: of the logits over what is averaged.
         count: how many there are, ≥ 1.
 
-    >>> round(softmax_square(0.0, 4.0), 6), softmax_square(1.0, 1.0)
-    (0.25, 1.0)
+    >>> [round(v, 4) for v in softmax_moments(0.0, 4.0)], softmax_moments(1.0, 1.0)
+    ([0.25, 0.25], (1.0, 1.0))
     """
     if count <= 1:
-        return 1.0
+        return 1.0, 1.0
     if variance <= 1e-12:
-        return 1 / count
-    if variance > _HARD:
-        return 1.0
-    reach = 8.0 + 2 * math.sqrt(variance)  # e^(2z) moves the weight that far out
+        return 1 / count, 1 / count
+    variance = min(variance, _HARD)
+    reach = 8.0 + 2 * math.sqrt(variance)  # e^(2x) moves the weight that far out
     z = np.linspace(-reach, reach, 161)
     weights = np.exp(-0.5 * z**2)
     weights /= weights.sum()
     x = math.sqrt(variance) * z
     top = max(math.log(count) + variance / 2, math.sqrt(2 * variance * math.log(count)))
-    log_t = np.linspace(-top - 6 - 3 * math.sqrt(variance), 8 - min(0.0, -top / 4), 240)
+    log_t = np.linspace(-top - 6 - 3 * math.sqrt(variance), 8 + top / 4, 240)
     exponent = -np.exp(np.minimum(log_t[:, None] + x[None, :], 700.0))
-    damped = np.exp(exponent) @ weights
-    second = np.exp(exponent + 2 * x) @ weights
-    powered = np.exp((count - 1) * np.log(np.maximum(damped, 1e-300)))
-    integrand = count * second * powered * np.exp(2 * log_t)
-    step = log_t[1] - log_t[0]
-    return min(1.0, max(1 / count, float(integrand.sum() * step)))
+    # t e^x is kept in the exponent: neither factor alone stays within range.
+    once = np.exp(exponent + log_t[:, None] + x)
+    twice = np.exp(exponent + 2 * (log_t[:, None] + x))
+    none = np.log(np.maximum(np.exp(exponent) @ weights, 1e-300))
+    alone = np.exp((count - 1) * none)
+    paired = np.exp(max(0.0, count - 2) * none)
+    step = count * float(log_t[1] - log_t[0])
+    squares = step * float(((twice @ weights) * alone).sum())
+    tilt = step * float(((twice @ (weights * z * z)) * alone).sum())
+    tilt += step * (count - 1) * float(((once @ (weights * z)) ** 2 * paired).sum())
+    return min(1.0, max(1 / count, squares)), max(0.0, tilt)
 
 
-def evenness(variance: float, heavy: float, inverse: float) -> float:
-    """E Σ p² where the variance of the logits differs from query to query.
+def evenness(variance: float, heavy: float, inverse: float) -> tuple[float, float]:
+    """`softmax_moments` where the variance of the logits differs from query to query.
 
-    A query is short or long: in d dimensions its squared length has the relative variance 2/d. The
-    mean is taken over three points of a log-normal law.
+    A query is short or long: in d dimensions its squared length has the relative variance 2/d.
 
     Args:
         variance: of the logits of one query, on average.
         heavy: its relative variance.
         inverse: one over the number of keys.
     """
-    if heavy <= 0:
-        return softmax_square(variance, 1 / inverse)
-    width = math.sqrt(math.log1p(heavy))
-    points = [math.exp(width * z - width * width / 2) for z in (-math.sqrt(3), 0.0, math.sqrt(3))]
-    each = [softmax_square(float(f"{variance * x:.3g}"), 1 / inverse) for x in points]
-    return (each[0] + 4 * each[1] + each[2]) / 6
+    each = [
+        (w, *softmax_moments(float(f"{variance * x:.3g}"), 1 / inverse)) for w, x in uneven(heavy)
+    ]
+    return sum(w * s for w, s, _ in each), sum(w * t for w, _, t in each)
 
 
-def attended(value: Signal, squares: float, overlap: float, dropped: float = 0.0) -> Signal:
+def attended(
+    value: Signal, squares: float, tilt: float, overlap: float, dropped: float = 0.0
+) -> Signal:
     """Σ p v over keys: what is common to the keys stays, the rest is averaged.
+
+    Keys and values are made from the same n numbers. In the one direction of them that decides a
+    query's logits the average is tilted, E (Σ p z)²; in the others it is as if chosen at random.
 
     Args:
         value: what is averaged.
         squares: E Σ p² of one query.
+        tilt: E (Σ p z)², z the standardised logits.
         overlap: E Σ p p′ of two queries.
         dropped: rate of a dropout on the weights.
     """
-    own, common = value.square - value.positions, value.positions
+    own, common = max(0.0, value.square - value.positions), value.positions
     kept = 1 - min(dropped, 0.999)
+    shift = (tilt - squares) / value.terms if value.terms >= 1 else 0.0
     return Signal(
         mean=value.mean,
-        square=squares / kept * own + common * (1 + squares * dropped / kept),
+        square=(squares / kept + shift) * own + common * (1 + squares * dropped / kept),
         near=overlap * own + common,
         positions=overlap * own + common,
         samples=value.samples,

@@ -31,14 +31,20 @@ def normalized(operation: Operation, passage: Passage) -> Signal | None:
         result = replace(signal, axes=axes, root=None, odd=None)
     else:
         common = _common(operation, signal)
+        batch = operation.function == "batch_norm"
+        # What two samples have in common is the mean that both lose; of a batch norm, the batch's.
+        apart = common if batch else signal.mean**2
         spread = max(0.0, signal.square - common) + eps
         result = Signal(
             mean=signal.mean / sqrt(spread) if operation.function == "rms_norm" else 0.0,
             square=max(0.0, signal.square - common) / spread,
             near=(signal.near - common) / spread,
             positions=(signal.positions - common) / spread,
-            samples=(signal.samples - common) / spread,
+            samples=(signal.samples - apart) / spread,
             axes=axes,
+            place=signal.place if batch else 0.0,
+            unit=0.0 if batch else signal.unit,
+            tails=max(1.0, signal.tails - 3 * (signal.unit if batch else signal.place)),
         )
     return _rescaled(result, operation, passage)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from firstlight.laws.moments import moments
 from firstlight.records.checkup import ParameterReading
-from firstlight.records.law import DeltaOrthogonal, Identity, Mirrored
+from firstlight.records.law import DeltaOrthogonal, Identity, Mirrored, Orthogonal
 from firstlight.records.plan import PlanEntry
 
 
@@ -18,6 +18,8 @@ class Prescribed:
     Args:
         mean: over all elements.
         square: mean square of the elements.
+        isometry: whether all its rows are of one length.
+        kept: whether the plan leaves it as it is.
         centred: whether only a kernel's centre is not zero.
         mirrored_in: whether it takes mirrored twins as what they are, a signal and its negative.
         mirrored_out: whether its results come in twins, each the other's negative.
@@ -27,6 +29,8 @@ class Prescribed:
 
     mean: float
     square: float
+    isometry: bool = False
+    kept: bool = False
     centred: bool = False
     mirrored_in: bool = False
     mirrored_out: bool = False
@@ -51,12 +55,15 @@ def prescribed(
             if reading is not None and not reading.non_finite:
                 rms = reading.value_rms
                 mean = rms if reading.constant else 0.0  # of a constant the sign is not known
-                found[entry.name] = Prescribed(mean=mean, square=rms * rms, before=rms * rms)
+                found[entry.name] = Prescribed(
+                    mean=mean, square=rms * rms, kept=True, before=rms * rms
+                )
             continue
         of = moments(law, entry.layout)
         found[entry.name] = Prescribed(
             mean=of.mean,
             square=of.mean**2 + of.std**2,
+            isometry=isinstance(law, DeltaOrthogonal | Mirrored | Identity | Orthogonal),
             centred=bool(entry.layout.kernel)
             and isinstance(law, DeltaOrthogonal | Mirrored | Identity),
             mirrored_in=isinstance(law, Mirrored) and law.inputs,

@@ -7,6 +7,7 @@ unit's values: at neighbouring positions, at any two positions of a sample, in t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,6 +24,9 @@ _REACH, _POINTS = 5.5, 89
 """Grid of the two-dimensional means: 1e-3 at a kink, and no better is needed for likenesses."""
 
 _NEGLIGIBLE = 1e-9
+
+_EVEN, _MOST_UNEVEN = 0.01, 4.0
+"""Unevenness below which it is left out, and beyond which three points no longer describe it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,12 @@ class Signal:
         axes: what each axis counts: ``batch``, ``position``, ``unit`` or ``key``.
         root: of what normal signal it is a function; None: of itself.
         odd: the same moments of (x − x̃)/√2, where x̃ is the unit's mirrored twin.
-        heavy: of a sum over few products: relative variance of its variance.
+        heavy: of logits: relative variance, from query to query, of their variance.
+        place: relative variance, from place to place, of the mean square over the units there.
+        unit: the same from unit to unit.
+        tails: E x⁴ / (E x²)²; 3 for a normal signal.
+        terms: products that it sums, if it was just made by a weight.
+        tilt: of softmax weights, E (Σ p z)² of their standardised logits.
         inverse_visible: for masked logits, mean over rows of one over the keys that are seen.
     """
 
@@ -80,6 +89,11 @@ class Signal:
     root: Root | None = None
     odd: Signal | None = None
     heavy: float = 0.0
+    place: float = 0.0
+    unit: float = 0.0
+    tails: float = 3.0
+    terms: float = 0.0
+    tilt: float = 0.0
     inverse_visible: float | None = None
 
     @property
@@ -147,11 +161,46 @@ def product_mean(function: Function, mean: float, variance: float, common: float
     return float(weights @ (inner * other))
 
 
+def uneven(spread: float) -> tuple[tuple[float, float], ...]:
+    """Weights and factors of a positive number of mean one with this relative variance.
+
+    Three points of a log-normal law, those of Gauss and Hermite.
+
+    >>> [round(sum(w * x**k for w, x in uneven(0.2)), 2) for k in (0, 1, 2)]
+    [1.0, 1.0, 1.2]
+    """
+    if spread <= _EVEN:
+        return ((1.0, 1.0),)
+    width = math.sqrt(math.log1p(min(spread, _MOST_UNEVEN)))
+    factors = [math.exp(width * z - width * width / 2) for z in (-math.sqrt(3), 0, math.sqrt(3))]
+    return tuple(zip((1 / 6, 2 / 3, 1 / 6), factors, strict=True))
+
+
+def _tails(function: Function, mean: float, variance: float) -> float:
+    """E f⁴ of a normal argument."""
+    return expectations(lambda x: function(x) ** 2, mean, variance)[1]
+
+
 @lru_cache(maxsize=4096)
 def _moments(
-    function: Function, mean: float, variance: float, commons: tuple[float, ...]
+    function: Function,
+    mean: float,
+    variance: float,
+    commons: tuple[float, ...],
+    spread: float = 0.0,
+    place: float = 0.0,
 ) -> tuple[float, ...]:
-    first, square = expectations(function, mean, variance)
+    """E f, E f², then E f f′ for each covariance; at the end what is left of unevenness, E f⁴.
+
+    The variance is uneven by ``spread``, of which ``place`` from place to place.
+    """
+    points = uneven(spread)
+    each = [(w, *expectations(function, mean, variance * x)) for w, x in points]
+    first, square = (sum(e[0] * e[i] for e in each) for i in (1, 2))
+    fourth = sum(w * _tails(function, mean, variance * x) for w, x in points)
+    places = [(w, expectations(function, mean, variance * x)[1]) for w, x in uneven(place)]
+    centre = sum(w * q for w, q in places)
+    varied = sum(w * (q - centre) ** 2 for w, q in places) / max(centre**2, 1e-300)
     found = [first, square]
     for common in commons:
         if abs(common) <= _NEGLIGIBLE * max(variance, 1e-30):
@@ -160,7 +209,7 @@ def _moments(
             found.append(square)
         else:
             found.append(min(square, product_mean(function, mean, variance, common)))
-    return tuple(found)
+    return (*found, varied, fourth / max(square**2, 1e-300))
 
 
 def _rounded(value: float) -> float:
@@ -168,12 +217,12 @@ def _rounded(value: float) -> float:
     return float(f"{value:.7g}")
 
 
-def applied(base: Signal, function: Function) -> tuple[float, float, float, float, float]:
-    """Mean, mean square and likenesses of an elementwise function of a normal signal."""
+def applied(base: Signal, function: Function) -> tuple[float, ...]:
+    """Of an elementwise function of a signal: mean, mean square, likenesses, unevenness, tails."""
     m = base.mean
     commons = tuple(_rounded(c - m * m) for c in (base.near, base.positions, base.samples))
-    found = _moments(function, _rounded(m), _rounded(base.variance), commons)
-    return found[0], found[1], found[2], found[3], found[4]
+    spread, place = float(f"{base.place + base.unit:.2g}"), float(f"{base.place:.2g}")
+    return _moments(function, _rounded(m), _rounded(base.variance), commons, spread, place)
 
 
 def elementwise(root: Root, function: Function, axes: tuple[str, ...]) -> Signal:
@@ -184,7 +233,7 @@ def elementwise(root: Root, function: Function, axes: tuple[str, ...]) -> Signal
         function: from the root's values to the result.
         axes: of the result.
     """
-    mean, square, near, positions, samples = applied(root.base, function)
+    mean, square, near, positions, samples, place, tails = applied(root.base, function)
     return Signal(
         mean=mean,
         square=square,
@@ -192,5 +241,8 @@ def elementwise(root: Root, function: Function, axes: tuple[str, ...]) -> Signal
         positions=positions,
         samples=samples,
         axes=axes,
+        place=place,
+        unit=root.base.unit,
+        tails=tails,
         root=Root(root.key, root.base, function),
     )

@@ -262,7 +262,7 @@ def _other(operation: Operation, passage: Passage) -> Signal | None:
         return None
     weight, parameter = found[0], passage.network.parameter(operation.parameters[0])
     expression = operation.option("expression")
-    if expression and not _is_the_parameter(expression[1], weight):
+    if expression and (weight.kept or not _is_the_parameter(expression[1], weight)):
         mean, square, alike = expression
         return Signal(mean=mean, square=square, near=alike, positions=alike, samples=alike)
     # A vector is the same at all positions; a table of positions is not.
@@ -294,7 +294,7 @@ def _matrix_product(operation: Operation, passage: Passage, made: list[int]) -> 
     if len(axes) != len(operation.shape):
         axes = passage.default_axes(operation)
     if first == KEY:
-        result = attended(right, left.square * count, left.positions * count)
+        result = attended(right, left.square * count, left.tilt, left.positions * count)
         return replace(result, axes=axes)
     if second == KEY:  # keys on the other side: an average over queries
         return None

@@ -21,34 +21,42 @@ def entered(operation: Operation, passage: Passage) -> Signal | None:
     if reading is None:
         return None
     rank = len(operation.shape)
-    first = _channels_come_first(operation, passage)
-    unit = min(1, rank - 1) if first else rank - 1
-    at = 0 if first else 1
+    at = _reader(operation, passage)
+    unit = (min(1, rank - 1), rank - 1, rank)[at]
     return Signal(
         mean=reading.mean,
         square=reading.second_moment,
         near=reading.near[at],
         positions=reading.positions[at],
         samples=reading.samples[at],
+        place=reading.uneven[at],
+        tails=3 * (1 + reading.uneven[at]),
         axes=tuple(
             UNIT if a == unit else BATCH if a == 0 and rank > 1 else POSITION for a in range(rank)
         ),
     )
 
 
-def _channels_come_first(operation: Operation, passage: Passage) -> bool:
-    """Whether the first weight that reads an input is a convolution over it as it is."""
+def _reader(operation: Operation, passage: Passage) -> int:
+    """How an input is read: 0 with channels first, 1 with features last, 2 as positions alone.
+
+    The first two are what convolutions and dense layers read; the last is what gets an axis of
+    one channel before a convolution.
+    """
     rank = len(operation.shape)
     stack, seen = [operation.index], {operation.index}
     while stack:
-        for user in sorted(passage.consumers[stack.pop(0)]):
+        for user in passage.consumers[stack.pop(0)]:
             found = passage.network.operations[user]
             if found.kind == "weighted":
-                return found.function.startswith("conv") and rank > 2
-            if user not in seen and len(found.shape) == rank and found.option("order") == ():
+                convolution = found.function.startswith("conv")
+                if convolution and len(found.shape) == rank + 1:
+                    return 2
+                return 0 if convolution and rank > 2 else 1
+            if found.kind in ("shape", "other", "dropout", "norm") and user not in seen:
                 seen.add(user)
                 stack.append(user)
-    return rank > 3
+    return 0 if rank > 3 else 1
 
 
 def terms_of(operation: Operation, passage: Passage) -> tuple[Prescribed, float, float] | None:

@@ -85,8 +85,9 @@ class Reading:
 class InputReading:
     """One floating input of the model: its moments, and how alike its positions and samples are.
 
-    The last three are mean products of the same unit's values at two places; each is given twice,
-    for units along the second and along the last axis.
+    What follows the second moment is given three times: for units along the second axis, along the
+    last one, and for positions alone. The likenesses are mean products of one unit's values at two
+    places.
 
     Args:
         operation: index in `Network.operations`.
@@ -96,6 +97,7 @@ class InputReading:
         near: at two neighbouring positions of one sample; the second moment if there are none.
         positions: at any two positions of one sample; likewise.
         samples: in two samples.
+        uneven: relative variance, from place to place, of the mean square over the units there.
     """
 
     operation: int
@@ -105,6 +107,7 @@ class InputReading:
     near: tuple[float, ...]
     positions: tuple[float, ...]
     samples: tuple[float, ...]
+    uneven: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ def input_reading(operation: Operation, tensor: Tensor) -> InputReading | None:
     values = values.float()
     axes = (1 % values.dim(), values.dim() - 1)
     found = [_likeness(values, axis) for axis in axes]
+    found.append(_likeness(values[:, None], 1))
     return InputReading(
         operation=operation.index,
         name=operation.name,
@@ -35,14 +36,23 @@ def input_reading(operation: Operation, tensor: Tensor) -> InputReading | None:
         near=tuple(each[0] for each in found),
         positions=tuple(each[1] for each in found),
         samples=tuple(each[2] for each in found),
+        uneven=tuple(each[3] for each in found),
     )
 
 
-def _likeness(values: Tensor, axis: int) -> tuple[float, float, float]:
-    """Mean products of neighbours, of any two positions, and of two samples, for one unit."""
+def _likeness(values: Tensor, axis: int) -> tuple[float, float, float, float]:
+    """Mean products of neighbours, of any two positions, and of two samples, for one unit.
+
+    Last, how much the mean square over units differs from place to place: what is over the 2/n
+    of n normal units.
+    """
     if axis == 0:  # a single axis: samples of one unit
         values, axis = values[:, None], 1
     square = float(values.square().mean())
+    units = values.shape[axis]
+    lengths = values.square().mean(dim=axis)
+    relative = float(lengths.var(correction=0)) / max(square**2, 1e-30)
+    uneven = max(0.0, relative - 2 / units) if units > 1 else 0.0
     samples = values.shape[0]
     rest = [a for a in range(1, values.dim()) if a != axis]
     places = [a for a in rest if values.shape[a] > 1]
@@ -62,7 +72,7 @@ def _likeness(values: Tensor, axis: int) -> tuple[float, float, float]:
         averaged = float(values.mean(dim=rest).square().mean())
         far = (number * averaged - square) / (number - 1)
     if samples < 2:
-        return near, far, far
+        return near, far, far, uneven
     centre = float(values.mean(dim=[0, *rest]).square().mean())
     within = (square + (number - 1) * far) / number
-    return near, far, (samples * centre - within) / (samples - 1)
+    return near, far, (samples * centre - within) / (samples - 1), uneven
