@@ -173,7 +173,9 @@ def uneven(spread: float) -> tuple[tuple[float, float], ...]:
         return ((1.0, 1.0),)
     width = math.sqrt(math.log1p(min(spread, _MOST_UNEVEN)))
     factors = [math.exp(width * z - width * width / 2) for z in (-math.sqrt(3), 0, math.sqrt(3))]
-    return tuple(zip((1 / 6, 2 / 3, 1 / 6), factors, strict=True))
+    weights = (1 / 6, 2 / 3, 1 / 6)
+    mean = sum(w * x for w, x in zip(weights, factors, strict=True))
+    return tuple((w, x / mean) for w, x in zip(weights, factors, strict=True))
 
 
 def _tails(function: Function, mean: float, variance: float) -> float:
