@@ -1,6 +1,6 @@
 """How well a plan predicts what it will do: second moments, operation by operation.
 
-    python benchmarks/forecasts.py [--part zoo] [--draws 8] [--only REGEX] [--worst 20]
+    python benchmarks/forecasts.py [--part zoo] [--draws 16] [--only REGEX] [--worst 20]
 
 Each specimen of `zoo` is planned once and drawn several times; the batch stays the same. The
 measured second moment of an operation is the mean over the draws. At width 48 one draw of a weight
@@ -35,8 +35,8 @@ from firstlight.planning.planner import make_plan
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Operation
 
-RESOLVED = 0.05
-"""Relative standard error of the mean over draws up to which a tenth can be told."""
+RESOLVED = 0.025
+"""Relative standard error of the mean over draws up to which a tenth can be told: four of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ def worst_table(rows: list[Case], number: int) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=("zoo", "holdout"), default="zoo")
-    parser.add_argument("--draws", type=int, default=8)
+    parser.add_argument("--draws", type=int, default=16, help="at least 2")
     parser.add_argument("--only", default="", help="names that match this expression")
     parser.add_argument("--worst", type=int, default=20)
     options = parser.parse_args()
@@ -181,7 +181,7 @@ def main() -> None:
     refused: list[str] = []
     for specimen in track(chosen, "drawing", console=console, transient=True):
         try:
-            rows += cases(specimen, options.draws)
+            rows += cases(specimen, max(2, options.draws))
         except NoRuleError:
             refused.append(specimen.name)
     console.print(summary("kind", rows, lambda case: case.operation.kind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 from firstlight.network.axes import ordered, reshaped
 from firstlight.network.passage import Passage
@@ -41,7 +42,7 @@ def moved(operation: Operation, passage: Passage) -> Signal | None:
     if len(axes) != len(new):
         axes = passage.default_axes(operation)
     root = signal.own_root(made[0])
-    key = (*(root.key or ()), name, *new)
+    key: tuple[Any, ...] | None = (*(root.key or ()), name, *new)
     if name in _SEVERAL:
         key = None
     elif name in _PARTS and new != old:
