@@ -48,7 +48,9 @@ def activated(operation: Operation, passage: Passage) -> Signal | None:
     function = function_of(operation, passage)
     if signal is None or function is None:
         return None
-    return through(signal.own_root(made[0]), function, signal.axes, signal.odd is not None)
+    return through(
+        signal.root_for(made[0], operation.index), function, signal.axes, signal.odd is not None
+    )
 
 
 def same_root(roots: Sequence[Root | None]) -> Root | None:

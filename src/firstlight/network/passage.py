@@ -54,10 +54,7 @@ class Passage:
     def root(self, index: int) -> Root | None:
         """The root of a result; one without a key for a part that may be any of several."""
         signal = self.signals[index]
-        if signal is None:
-            return None
-        parts = signal.root is not None and signal.root.key is None
-        return signal.root if parts else signal.own_root(index)
+        return None if signal is None else signal.own_root(index)
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Shape of a result."""

@@ -117,9 +117,17 @@ class Signal:
 
     def own_root(self, index: int) -> Root:
         """Its root; itself, made by operation ``index``, if it has none."""
-        if self.root is not None:
-            return self.root if self.root.key is not None else replace(self.root, key=(index,))
-        return Root((index,), replace(self, odd=None))
+        return self.root or Root((index,), replace(self, odd=None))
+
+    def root_for(self, made: int, user: int) -> Root:
+        """The root for a function of it: that of ``user`` where nobody can tell which part it is.
+
+        Args:
+            made: the operation that made it.
+            user: the operation that is a function of it.
+        """
+        root = self.own_root(made)
+        return root if root.key is not None else replace(root, key=(user,))
 
 
 def independent(mean: float, square: float, axes: tuple[str, ...] = ()) -> Signal:

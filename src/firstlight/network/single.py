@@ -89,7 +89,7 @@ def single(operation: Operation, passage: Passage) -> Signal | None:
     function = _function(operation, signal)
     if function is not None:
         odd = signal.odd is not None
-        result = through(signal.own_root(made[0]), function, signal.axes, odd)
+        result = through(signal.root_for(made[0], operation.index), function, signal.axes, odd)
         if name in _MULTIPLYING | _DIVIDING:  # logits on their way to a softmax
             return replace(result, heavy=signal.heavy, inverse_visible=signal.inverse_visible)
         return result
