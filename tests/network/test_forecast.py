@@ -19,9 +19,12 @@ from firstlight.network.recurrence import run
 from firstlight.network.signals import independent
 from firstlight.planning.forecasting import compare, forecast
 from firstlight.records.checkup import Observation
+from firstlight.records.codec import from_json, to_json
 from firstlight.records.law import Constant, Law, Mirrored, Normal
 from firstlight.records.plan import Forecast, PlanEntry
+from firstlight.reporting.forecast import forecast_remark
 from firstlight.verbs.apply import apply
+from firstlight.verbs.initialize import initialize
 from firstlight.verbs.plan import plan as make_plan
 
 
@@ -276,3 +279,35 @@ def test_axes_are_followed_through_reshapes() -> None:
         "unit",
     )
     assert independent(0.5, 1.0).variance == 0.75
+
+
+def test_a_plan_carries_and_shows_its_forecast() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten())
+    model.append(nn.Linear(8 * 64, 4))
+    plan = make_plan(model, centred(8, 3, 8, 8))
+    assert [f.operation for f in plan.forecast] == list(range(len(plan.network.operations)))
+    assert from_json(to_json(plan)) == plan
+    convolution = next(op for op in plan.network.operations if op.function == "conv2d")
+    assert convolution.option("padding") == (1.0, 1.0)
+    assert convolution.option("axes") == ()
+    text = str(plan)
+    assert "Forecast at 2 weighted operations" in text
+    assert "expected forward RMS" in text
+    assert "expected ‖δ‖" in text
+    assert "measured" not in forecast_remark(plan)
+    told = replace(plan, forecast=tuple(replace(f, how="measured") for f in plan.forecast))
+    assert "2 measured" in forecast_remark(told)
+    silent = replace(plan, forecast=tuple(replace(f, second_moment=None) for f in plan.forecast))
+    assert "2 to be measured" in forecast_remark(silent)
+    assert forecast_remark(replace(plan, forecast=())) == ""
+
+
+def test_initialize_confirms_the_forecast() -> None:
+    model = nn.Sequential(nn.Linear(16, 256), nn.ReLU(), nn.Linear(256, 4))
+    receipt = initialize(model, centred(64, 16), seed=0)
+    assert receipt.after is not None
+    for told in receipt.plan.forecast:
+        seen = receipt.after.observation.reading(told.operation)
+        if seen is None or seen.second_moment is None:
+            continue
+        assert told.second_moment == pytest.approx(seen.second_moment.value, rel=0.1)

@@ -6,10 +6,10 @@ from math import prod, sqrt
 
 import numpy as np
 
-from firstlight.network.axes import POSITION, UNIT, ordered
+from firstlight.network.axes import POSITION, ordered
 from firstlight.network.mixing import averaged
 from firstlight.network.passage import Passage
-from firstlight.network.signals import Signal, _grid
+from firstlight.network.signals import Function, Signal, grid
 from firstlight.records.network import Operation
 from firstlight.theory.formulas import Array
 
@@ -86,12 +86,12 @@ def _largest_of(count: int) -> tuple[Array, Array]:
     """Grid and weights of the largest of ``count`` standard normal numbers."""
     from scipy.special import ndtr
 
-    z, weights = _grid()
+    z, weights = grid()
     powered = count * weights * ndtr(z) ** (count - 1)
     return z, powered / powered.sum()
 
 
-def largest(signal: Signal, base: Signal, function, count: int) -> Signal:  # type: ignore[no-untyped-def]
+def largest(signal: Signal, base: Signal, function: Function, count: int) -> Signal:
     """The largest value of a window, for a function that mostly grows.
 
     The normal values of a window are taken as equally alike, by the likeness of neighbours.
@@ -102,7 +102,7 @@ def largest(signal: Signal, base: Signal, function, count: int) -> Signal:  # ty
         function: the function.
         count: values in a window.
     """
-    z, weights = _grid()
+    z, weights = grid()
     top, top_weights = _largest_of(count)
     m, v = base.mean, base.variance
     near = min(max(base.near - m * m, 0.0), v)
@@ -126,6 +126,3 @@ def largest(signal: Signal, base: Signal, function, count: int) -> Signal:  # ty
         samples=found[2],
         axes=signal.axes,
     )
-
-
-__all__ = ["UNIT", "largest", "mean_over", "pooled", "reduced_axes"]

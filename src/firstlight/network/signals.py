@@ -142,7 +142,8 @@ def _rule(scale: float) -> tuple[Array, Array]:
 
 
 @lru_cache(maxsize=1)
-def _grid() -> tuple[Array, Array]:
+def grid() -> tuple[Array, Array]:
+    """Points and weights of a plain grid for E f(z), z normal."""
     z = np.linspace(-_REACH, _REACH, _POINTS)
     weights = np.exp(-0.5 * z**2)
     return z, weights / weights.sum()
@@ -159,7 +160,7 @@ def expectations(function: Function, mean: float, variance: float) -> tuple[floa
 
 def product_mean(function: Function, mean: float, variance: float, common: float) -> float:
     """E f(u) f(u′) of two normal arguments with covariance ``common``."""
-    z, weights = _grid()
+    z, weights = grid()
     shared = min(abs(common), variance)
     shift = np.sqrt(shared) * z[:, None]
     rest = np.sqrt(max(0.0, variance - shared)) * z

@@ -23,10 +23,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from firstlight.frameworks.torch import composites, functions
-from firstlight.frameworks.torch.options import Told, options
+from firstlight.frameworks.torch.options import options
 from firstlight.frameworks.torch.undecided import Undecided, undecided
 from firstlight.laws.addresses import canonical_name
-from firstlight.records.network import Operation, OperationKind, Options
+from firstlight.records.network import Operation, OperationKind
 
 Observer = Callable[[Operation, Tensor, tuple[Tensor, ...]], Tensor]
 """Called with an operation, its result and its data inputs; returns the result to go on with."""
@@ -361,26 +361,12 @@ class Tracer(TorchFunctionMode):
             activation=functions.activation_of(call.name, call.args, call.keywords),
             in_place=call.in_place,
             rate=functions.dropout_rate(call.name, call.args, call.keywords),
-            options=self._options(call, result),
+            options=options(call, result, self._used),
         )
         self.operations.append(operation)
         result = self._observer(operation, result, call.data)
         self._makers[result] = operation.index
         return result
-
-    def _options(self, call: _Call, result: Tensor) -> Options:
-        places = {source: place for place, source in enumerate(call.sources)}
-        told = Told(
-            name=call.name,
-            args=call.args,
-            keywords=call.keywords,
-            operands=call.operands,
-            sources=[-1 if maker is None else places[maker] for maker in call.makers],
-            computed=[bool(self._used(tensor)) for tensor in call.operands],
-            result=result,
-        )
-        with torch._C.DisableTorchFunction():  # what is asked here is no operation of the model
-            return options(told)
 
     def _name(self, call: _Call) -> str:
         path, speaks = self._stack[-1]
