@@ -33,7 +33,7 @@ def constants(call: Told) -> Options:
 
 
 def _constant_tensor(tensor: Tensor, name: str) -> Options:
-    values = tensor.detach().double() if not tensor.is_complex() else tensor.detach().abs().double()
+    values = (tensor.detach().abs() if tensor.is_complex() else tensor.detach()).float()
     hidden = values < _MASKED_BELOW
     if bool(hidden.any()):
         return (("inverse_visible", (_inverse_visible(~hidden),)),)
@@ -45,7 +45,7 @@ def _constant_tensor(tensor: Tensor, name: str) -> Options:
 
 def _inverse_visible(visible: Tensor) -> float:
     """Mean over the rows of one over the number of keys that a row sees."""
-    counts = visible.sum(dim=-1).double()
+    counts = visible.sum(dim=-1).float()
     return float((1 / counts.clamp(min=1)).mean()) if counts.numel() else 1.0
 
 
@@ -56,9 +56,9 @@ def filled(call: Told) -> Options:
         return ()
     number = float(value) if not isinstance(value, Tensor) else float(value.detach())
     if number < _MASKED_BELOW:
-        full = mask.broadcast_to(torch.broadcast_shapes(mask.shape, call.result.shape))
+        full = mask.broadcast_to((*mask.shape[:-1], call.result.shape[-1]))
         return (("inverse_visible", (_inverse_visible(~full),)),)
-    return (("filled", (float(mask.double().mean()), number)),)
+    return (("filled", (float(mask.float().mean()), number)),)
 
 
 def attention(call: Told) -> Options:
@@ -92,9 +92,9 @@ def lookup(call: Told) -> Options:
     pairs = rows.numel() * (rows.numel() - 1)
     across = pairs - pairs_inside
     samples = (anywhere * pairs - same_sample * pairs_inside) / across if across else 1.0
-    near = float((rows[:, 1:] == rows[:, :-1]).double().mean()) if rows.shape[1] > 1 else 1.0
+    near = float((rows[:, 1:] == rows[:, :-1]).float().mean()) if rows.shape[1] > 1 else 1.0
     padding = call.get(2, "padding_idx")
-    padded = 0.0 if padding is None else float((ids == padding).double().mean())
+    padded = 0.0 if padding is None else float((ids == padding).float().mean())
     return (
         ("same", (near, same_sample if pairs_inside else 1.0, samples)),
         ("padded", (padded,)),
@@ -109,5 +109,5 @@ def _collisions(rows: Tensor) -> float:
         return 0.0
     starts = torch.ones_like(ordered, dtype=torch.bool)
     starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    counts = torch.bincount(starts.reshape(-1).cumsum(0) - 1).double()
+    counts = torch.bincount(starts.reshape(-1).cumsum(0) - 1).float()
     return float((counts * (counts - 1)).sum()) / (rows.shape[0] * length * (length - 1))
