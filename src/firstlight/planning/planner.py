@@ -8,6 +8,7 @@ from dataclasses import replace
 from firstlight.errors import NoRuleError
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.planning.context import Context
+from firstlight.planning.forecasting import forecast
 from firstlight.planning.rules import RULES
 from firstlight.planning.rules.fixed import biases, keep, norms, override
 from firstlight.planning.wishes import Wishes
@@ -51,8 +52,12 @@ def make_plan(observation: Observation, wishes: Wishes | None = None) -> Plan:
     """
     context = Context(observation, wishes)
     entries = [_by_rules(parameter, context) for parameter in context.network.parameters]
+    complete = _complete(entries, context)
     return Plan(
-        network=context.network, entries=_complete(entries, context), remarks=_remarks(context)
+        network=context.network,
+        entries=complete,
+        remarks=_remarks(context),
+        forecast=forecast(context.network, complete, observation),
     )
 
 
@@ -89,7 +94,13 @@ def make_technique_plan(
             )
         else:
             entries.append(_by_rules(parameter, context))
-    return Plan(network=context.network, entries=_complete(entries, context), technique=chosen.name)
+    complete = _complete(entries, context)
+    return Plan(
+        network=context.network,
+        entries=complete,
+        technique=chosen.name,
+        forecast=forecast(context.network, complete, observation),
+    )
 
 
 def _remarks(context: Context) -> tuple[str, ...]:

@@ -82,6 +82,35 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputReading:
+    """One floating input of the model: its moments, and how alike its positions and samples are.
+
+    What follows the second moment is given three times: for units along the second axis, along the
+    last one, and for positions alone. The likenesses are mean products of one unit's values at two
+    places.
+
+    Args:
+        operation: index in `Network.operations`.
+        name: the operation's name.
+        mean: mean of all values.
+        second_moment: mean square.
+        near: at two neighbouring positions of one sample; the second moment if there are none.
+        positions: at any two positions of one sample; likewise.
+        samples: in two samples.
+        uneven: relative variance, from place to place, of the mean square over the units there.
+    """
+
+    operation: int
+    name: str
+    mean: float
+    second_moment: float
+    near: tuple[float, ...]
+    positions: tuple[float, ...]
+    samples: tuple[float, ...]
+    uneven: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ParameterReading:
     """One parameter's values and gradient.
 
@@ -182,6 +211,7 @@ class Observation:
             or the target's mean (centred log shares, log odds, means); None where the batch does
             not show that it differs from zero.
         jacobian: singular values from input to output, if they were asked for.
+        inputs: one per floating input.
     """
 
     network: Network
@@ -202,6 +232,7 @@ class Observation:
     prior_loss: float | None = None
     best_constant: tuple[float, ...] | None = None
     jacobian: JacobianReading | None = None
+    inputs: tuple[InputReading, ...] = ()
 
     def reading(self, operation: int) -> Reading | None:
         """The reading of an operation, by its index."""

@@ -17,6 +17,9 @@ AXIS_ROLES = ("index", "out", "in", "kernel", *STACKS)
 
 Task = Literal["classification", "binary", "regression", "unknown"]
 
+Options = tuple[tuple[str, tuple[float, ...]], ...]
+"""Numbers by name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -200,6 +203,8 @@ class Operation:
         part_of: the activation that this operation is a step towards: nothing else reads it.
         score_scale: of attention in one function: what query · key is multiplied with before the
             softmax, in units of 1/√d; None for everything else.
+        options: what the call was told besides its tensors, as far as it decides the moments of
+            the result: ``stride``, ``padding``, ``axes``, ``order``, ``constant`` …
     """
 
     index: int
@@ -217,6 +222,11 @@ class Operation:
     operands: tuple[int, ...] = ()
     part_of: int | None = None
     score_scale: float | None = None
+    options: Options = ()
+
+    def option(self, name: str) -> tuple[float, ...]:
+        """The numbers of one option; empty if the call was not told them."""
+        return next((numbers for key, numbers in self.options if key == name), ())
 
     @property
     def units(self) -> int:

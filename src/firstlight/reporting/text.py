@@ -20,6 +20,7 @@ from firstlight.records.race import Race
 from firstlight.reporting import prediction as theory
 from firstlight.reporting import wording
 from firstlight.reporting.code import is_code
+from firstlight.reporting.forecast import forecast_facts, forecast_remark
 from firstlight.reporting.grouping import group, pattern, remarked, shapes, some
 from firstlight.reporting.numbers import number
 from firstlight.reporting.signal import Level, Scale, Signal, signals
@@ -192,6 +193,7 @@ def _plan(plan: Plan, look: Look) -> list[Block]:
         rows.append(row if roomy else [row[0], *row[2:]])
     blocks: list[Block] = [look.text(wording.plan_summary(plan), "bold"), ""]
     blocks.append(table(look, heads, rows))
+    blocks += _forecast(plan, look)
     remarks: list[Block] = [look.text(f"Note: {remark}") for remark in plan.remarks]
     if look.full:
         for same in group(plan, lambda e: e.rejected):
@@ -201,6 +203,19 @@ def _plan(plan: Plan, look: Look) -> list[Block]:
                 for other in same[0].rejected
             ]
     return blocks + (["", *remarks] if remarks else [])
+
+
+def _forecast(plan: Plan, look: Look) -> list[Block]:
+    """The expected signal: its ranges, and where they lie on a log scale."""
+    remark = forecast_remark(plan)
+    if not remark:
+        return []
+    rows = []
+    for label, words, values in forecast_facts(plan):
+        scale = Scale.over(values)
+        track = f"{look.dots(values, scale, 20)}  {_axis(scale)}" if not look.narrow else ""
+        rows.append((label, look.text(f"{words}  {track}".rstrip(), "number")))
+    return ["", look.text(remark), *([labelled(look, rows)] if rows else [])]
 
 
 def _times(n: int, shape: str) -> str:

@@ -16,6 +16,7 @@ from firstlight.reporting import prediction as theory
 from firstlight.reporting import theme, wording
 from firstlight.reporting.charts import Chart
 from firstlight.reporting.code import is_code
+from firstlight.reporting.forecast import forecast_facts, forecast_remark
 from firstlight.reporting.grouping import group, pattern, remarked, shapes
 from firstlight.reporting.numbers import number, typeset, with_error
 from firstlight.reporting.phase_chart import (
@@ -149,7 +150,7 @@ def _chapter(story: Story) -> Chapter:
         plan_summary=wording.plan_summary(plan) if plan else "",
         plan=_plan(plan) if plan else None,
         rejected=_rejected(plan) if plan else None,
-        remarks=plan.remarks if plan else (),
+        remarks=(*plan.remarks, *_expected(plan)) if plan else (),
         receipt_summary=wording.receipt_summary(receipt) if receipt else "",
         receipt=_receipt(receipt) if receipt else None,
         proof=race.verdict if race else "",
@@ -351,6 +352,13 @@ def _plan(plan: Plan) -> Table:
         heads=("parameter", "shape", "law", "rule", "reason (source)"),
         rows=tuple(rows),
     )
+
+
+def _expected(plan: Plan) -> tuple[str, ...]:
+    """The forecast of a plan in sentences."""
+    facts = [f"{label[0].upper()}{label[1:]}: {words}." for label, words, _ in forecast_facts(plan)]
+    remark = forecast_remark(plan)
+    return (" ".join([remark, *facts]),) if remark else ()
 
 
 def _rejected(plan: Plan) -> Table | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from firstlight.planning.forecasting import compare
 from firstlight.planning.wishes import Override
 from firstlight.records.plan import Receipt
 from firstlight.verbs.adapters import adapter_for
@@ -54,7 +55,8 @@ def initialize(
         inputs: as for `calibrate`, where a loader gives more than the model's inputs.
 
     Returns:
-        A `Receipt` with ``.before`` and ``.after``.
+        A `Receipt` with ``.before`` and ``.after``; the forecast of its plan holds measured numbers
+        where theory was off by more than a tenth.
 
     Example:
         >>> import torch, firstlight as fl
@@ -85,4 +87,5 @@ def initialize(
         chosen = measured(model, chosen, iter(batches), seed=seed, namespace=namespace, step=step)
     receipt = apply(model, chosen, seed=seed, namespace=namespace)
     after = check(model, batch, loss=loss, target=target, step=step)
-    return replace(receipt, before=before, after=after)
+    confirmed = replace(receipt.plan, forecast=compare(chosen.forecast, after.observation))
+    return replace(receipt, plan=confirmed, before=before, after=after)

@@ -14,6 +14,7 @@ from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
 from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.gradients import differentiate
 from firstlight.frameworks.torch.guard import untouched
+from firstlight.frameworks.torch.inputs import input_reading
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.probes import MEASURED, Probe
 from firstlight.frameworks.torch.reachability import waking
@@ -21,7 +22,7 @@ from firstlight.frameworks.torch.tracing import Tracer, tensors_in
 from firstlight.frameworks.torch.unseen import with_activations
 from firstlight.frameworks.torch.usage import refined
 from firstlight.frameworks.torch.weights import parameter_readings
-from firstlight.records.checkup import Observation
+from firstlight.records.checkup import InputReading, Observation
 from firstlight.records.network import Network, Operation, Parameter, Task
 from firstlight.theory.activations import activation
 
@@ -43,6 +44,7 @@ class _Recorder:
         self.leaf: Tensor | None = None
         self._needs_leaf = True
         self.raw: dict[int, float] = {}
+        self.inputs: list[InputReading] = []
         self._from_batch: set[int] = set()
 
     def _is_raw(self, operation: Operation) -> bool:
@@ -57,6 +59,9 @@ class _Recorder:
     def __call__(self, operation: Operation, result: Tensor, data: tuple[Tensor, ...]) -> Tensor:
         if operation.kind == "loss":
             self.loss_operands = (operation, data)
+        if operation.kind == "input":
+            found = input_reading(operation, result)
+            self.inputs += [found] if found is not None else []
         raw = self._is_raw(operation)
         if operation.kind not in MEASURED:
             return result
@@ -335,6 +340,7 @@ def _backward(
         classes=classes,
         logits_std=_spread(head),
         input_second_moment=input_second_moment,
+        inputs=tuple(recorder.inputs),
         cotangent=cotangent,
         device=str(next(iter(named.values())).device),
         dtype=str(next(iter(named.values())).dtype).removeprefix("torch."),

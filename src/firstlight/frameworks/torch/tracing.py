@@ -24,6 +24,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from firstlight.frameworks.torch import composites, functions
 from firstlight.frameworks.torch.calls import Call
+from firstlight.frameworks.torch.options import options
 from firstlight.frameworks.torch.undecided import Undecided, undecided
 from firstlight.frameworks.torch.usage import Use, uses_in
 from firstlight.frameworks.torch.written import Written
@@ -356,6 +357,7 @@ class Tracer(TorchFunctionMode):
             in_place=call.in_place,
             rate=functions.dropout_rate(call.name, call.args, call.keywords),
             score_scale=functions.score_scale(call.name, call.args, call.keywords),
+            options=options(call, result, self._used),
         )
         self.operations.append(operation)
         result = self._observer(operation, result, call.data)
