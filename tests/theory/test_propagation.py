@@ -135,6 +135,7 @@ def test_extremes_neither_overflow_nor_divide_by_zero():
         ("relu", Setting(sigma_w2=2.0, skip=3.0)),
         ("relu", Setting(sigma_w2=1e-6)),
         ("relu_squared", Setting(sigma_w2=2.0)),
+        ("relu_squared", Setting(sigma_w2=2.0, skip=1.0)),
         (np.sign, Setting(sigma_w2=1.0, norm="batch")),
         (lambda x: 0 * x, Setting(sigma_w2=1.0)),
     ):

@@ -57,7 +57,7 @@ def test_gains_and_edge_of_the_tables(name):
 
 def test_pytorchs_default_sinks_to_the_floor_of_its_biases():
     said = fl.predict("relu", width=256, depth=5, technique="torch_linear", length=2.0)
-    # From the facts: σ_w² = 1/3, σ_b² = 1/(3·256), χ = 1/6, floor σ_b²·6/5.
+    # U(±1/√fan_in) for both: σ_w² = 1/3, σ_b² = 1/(3·256), χ = 1/6, floor σ_b²·6/5.
     assert said.sigma_w2 == pytest.approx(1 / 3) and said.sigma_b2 == pytest.approx(1 / 768)
     assert said.fixed_length == pytest.approx(0.0015625)
     expected = [2.0]

@@ -43,7 +43,7 @@ def verdict(said: Prediction) -> str:
     found = said.trainable
     if math.isinf(found.layers):
         return f"{said.activation}, {kind(said)}: theory sets no limit to the depth."
-    about = f"about {layers(found.layers)} layers"
+    about = f"about {layers(found.layers)} layer{'s' * (found.layers != 1)}"
     if within(said):
         return f"{said.activation}, {kind(said)}: within the trainable depth of {about}."
     lost = (

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-from dataclasses import dataclass, replace
-from importlib import metadata
+from dataclasses import replace
 from typing import Any
 
 from firstlight.errors import BadInputError
@@ -12,23 +10,13 @@ from firstlight.records.checkup import Checkup, Finding
 from firstlight.records.plan import Audit, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
-from firstlight.reporting import prediction as theory
 from firstlight.reporting import theme, wording
-from firstlight.reporting.charts import Chart
+from firstlight.reporting.chapter import Chapter, Figure, Item, Table, version_line
 from firstlight.reporting.code import is_code
 from firstlight.reporting.forecast import forecast_facts, forecast_remark
 from firstlight.reporting.grouping import group, pattern, remarked, shapes
 from firstlight.reporting.numbers import number, typeset, with_error
-from firstlight.reporting.phase_chart import (
-    ALIKE,
-    BACKWARD,
-    FORWARD,
-    UNRELATED,
-    correlation_chart,
-    key_of_phases,
-    phase_chart,
-    travel_chart,
-)
+from firstlight.reporting.prediction_page import theory_chapter
 from firstlight.reporting.race_charts import colors, learning_chart, race_chart
 from firstlight.reporting.signal import Level, signals
 from firstlight.reporting.signal_map import signal_chart
@@ -39,72 +27,6 @@ MOST_NAMES = 4
 
 MOST_ROWS = 1000
 """Operations listed one by one; beyond that the list's middle is left to the JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table of a page; ``numeric`` columns are right-aligned."""
-
-    caption: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: tuple[int, ...] = ()
-    code: tuple[int, ...] = (0,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A chart with its heading and the key to its lines: (label, colour, whether dashed)."""
-
-    heading: str
-    chart: Chart
-    key: tuple[tuple[str, str, bool], ...] = ()
-    caption: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """A finding with the number that marks it on the map, None where it is not marked."""
-
-    number: int | None
-    finding: Finding
-    title: str
-    names: tuple[str, ...]
-    more: int
-    code: bool
-    brings: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chapter:
-    """What a record has to say; empty parts are left out of the page."""
-
-    title: str
-    lead: str = ""
-    verdict: str = ""
-    healthy: bool | None = None
-    compared: bool = False
-    glance: Table | None = None
-    findings: tuple[Item, ...] = ()
-    maps: tuple[Figure, ...] = ()
-    operations: Table | None = None
-    remaining: tuple[Item, ...] = ()
-    plan_summary: str = ""
-    plan: Table | None = None
-    rejected: Table | None = None
-    remarks: tuple[str, ...] = ()
-    receipt_summary: str = ""
-    receipt: Table | None = None
-    audit_summary: str = ""
-    audit: Table | None = None
-    audit_remarks: Table | None = None
-    proof: str = ""
-    scores: Figure | None = None
-    race: Table | None = None
-    curves: Figure | None = None
-    conditions: str = ""
-    theory: tuple[Table | Figure | str, ...] = ()
-    made: tuple[str, ...] = ()
 
 
 def chapters(record: Any) -> list[Chapter]:
@@ -120,7 +42,7 @@ def chapters(record: Any) -> list[Chapter]:
     if isinstance(record, Audit):
         return [_audit(record)]
     if isinstance(record, Prediction):
-        return [_prediction(record)]
+        return [theory_chapter(record)]
     if isinstance(record, tuple | list):
         return [chapter for part in record for chapter in chapters(part)]
     if isinstance(record, dict):
@@ -192,61 +114,7 @@ def _audit(audit: Audit) -> Chapter:
         audit=table,
         audit_remarks=remarks if said else None,
         remarks=audit.remarks,
-        made=(_version(),),
-    )
-
-
-def _prediction(said: Prediction) -> Chapter:
-    plain = " of the plain chain" if said.norm or said.skip is not None else ""
-    parts: list[Table | Figure | str] = [
-        Figure(
-            heading=f"Phase diagram{plain}",
-            chart=phase_chart(said),
-            key=key_of_phases(said.phase),
-            caption="χ₁ is the factor of ‖δ‖² a layer; the fainter, the nearer to one.",
-        ),
-        Figure(
-            heading="Signal and gradient over depth",
-            chart=travel_chart(said),
-            key=(
-                ("second moment", FORWARD, False),
-                ("‖δ‖² over that of the last layer", BACKWARD, False),
-            ),
-        ),
-        Figure(
-            heading="Correlation of two inputs",
-            chart=correlation_chart(said),
-            key=(("from 0", UNRELATED, False), ("from 0.9", ALIKE, False)),
-            caption="Where the two lines meet, the network no longer tells inputs apart.",
-        ),
-    ]
-    for caption, pairs in (
-        ("The activation, z ~ N(0, 1)", theory.activation_rows(said)),
-        ("The start, and what it tends to", theory.start_rows(said)),
-        (f"Over {wording.count(said.depth, 'layer')}", theory.depth_rows(said)),
-    ):
-        rows = tuple((what, typeset(value)) for what, value in pairs)
-        parts.append(Table(caption=caption, heads=("figure", "value"), rows=rows, code=()))
-    if said.limit is not None:
-        parts += [
-            theory.limit(said),
-            Table(
-                caption="What would help a plain chain of this depth",
-                heads=theory.CHANGE_HEADS,
-                rows=tuple(tuple(map(typeset, row)) for row in theory.change_rows(said)),
-                numeric=(1, 2),
-                code=(),
-            ),
-        ]
-    if said.instead is not None:
-        parts.append(f"The planner's start: {theory.instead(said)}")
-    return Chapter(
-        title=f"{said.activation} in theory",
-        verdict=theory.verdict(said),
-        healthy=theory.within(said),
-        theory=tuple(parts),
-        remarks=tuple(f"{remark}." for remark in said.remarks),
-        made=(f"Rule: {said.trainable.rule}", said.trainable.source, _version()),
+        made=(version_line(),),
     )
 
 
@@ -441,12 +309,4 @@ def _made(story: Story, checkup: Checkup | None) -> tuple[str, ...]:
             lines.append(f"Jacobian, input to output: {words}")
     if story.receipt is not None:
         lines.append(f"Seed: {story.receipt.seed}")
-    return (*lines, _version())
-
-
-def _version() -> str:
-    try:
-        ours = metadata.version("firstlight")
-    except metadata.PackageNotFoundError:
-        ours = "from source"
-    return f"Page written by firstlight {ours} on Python {platform.python_version()}"
+    return (*lines, version_line())

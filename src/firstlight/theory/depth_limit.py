@@ -240,7 +240,8 @@ def _sentence(
             else "two inputs can no longer be told apart"
         )
         reason = (
-            f"theory allows {limit:.0f} plain layers of {name} from this start, not {depth}: {lost}"
+            f"theory allows {limit:.0f} plain layer{'s' * (limit != 1)} of {name} from this start,"
+            f" not {depth}: {lost}"
         )
     helping = [change for change in changes if change.helps]
     if not helping:

@@ -53,7 +53,8 @@ MOST_LISTED = 200
 # Beyond these lengths an activation is taken for a power of |x|.
 _SHORT, _LONG = 1e-12, 1e4
 _SHORT_KERNEL, _LONG_KERNEL = 1e-8, 1e4
-_TINY, _HUGE, _LARGEST_LOG = 1e-290, 1e290, 670.0
+# Their squares are floats too.
+_TINY, _HUGE, _LARGEST_LOG = 1e-140, 1e140, 330.0
 _ROUNDING = 1e-8  # laws are rounded to nine digits
 _STILL = 1e-6  # a rate per layer below this is taken for none
 _WIDE_SCALES = (16.0, 4.0, 1.0)

@@ -1,0 +1,85 @@
+"""What a page is made of: chapters with tables, figures and findings."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+
+from firstlight.records.checkup import Finding
+from firstlight.reporting.charts import Chart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a page; ``numeric`` columns are right-aligned."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: tuple[int, ...] = ()
+    code: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart with its heading and the key to its lines: (label, colour, whether dashed)."""
+
+    heading: str
+    chart: Chart
+    key: tuple[tuple[str, str, bool], ...] = ()
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A finding with the number that marks it on the map, None where it is not marked."""
+
+    number: int | None
+    finding: Finding
+    title: str
+    names: tuple[str, ...]
+    more: int
+    code: bool
+    brings: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """What a record has to say; empty parts are left out of the page."""
+
+    title: str
+    lead: str = ""
+    verdict: str = ""
+    healthy: bool | None = None
+    compared: bool = False
+    glance: Table | None = None
+    findings: tuple[Item, ...] = ()
+    maps: tuple[Figure, ...] = ()
+    operations: Table | None = None
+    remaining: tuple[Item, ...] = ()
+    plan_summary: str = ""
+    plan: Table | None = None
+    rejected: Table | None = None
+    remarks: tuple[str, ...] = ()
+    receipt_summary: str = ""
+    receipt: Table | None = None
+    audit_summary: str = ""
+    audit: Table | None = None
+    audit_remarks: Table | None = None
+    proof: str = ""
+    scores: Figure | None = None
+    race: Table | None = None
+    curves: Figure | None = None
+    conditions: str = ""
+    theory: tuple[Table | Figure | str, ...] = ()
+    made: tuple[str, ...] = ()
+
+
+def version_line() -> str:
+    """Which Firstlight and Python wrote the page."""
+    try:
+        ours = metadata.version("firstlight")
+    except metadata.PackageNotFoundError:
+        ours = "from source"
+    return f"Page written by firstlight {ours} on Python {platform.python_version()}"
