@@ -146,9 +146,9 @@ def test_what_no_start_can_do_is_said_in_a_sentence():
     assert "20.weight" in remark and "at most 16 of 64 directions" in remark
     assert not fl.plan(shapes.build("dense", "odd 127", "relu", 20), torch.randn(32, 64)).remarks
     for name in ("elu", "selu", "softsign"):
-        assert "kink at 0" in depth_limit(ActivationRef(name=name), 1001)
-        assert depth_limit(ActivationRef(name=name), 1000) is None
-    assert depth_limit(ActivationRef(name="tanh"), 10_000) is None
+        assert "kink at 0" in depth_limit(ActivationRef(name=name), 1001, 0.1)
+        assert depth_limit(ActivationRef(name=name), 1000, 0.1) is None
+    assert depth_limit(ActivationRef(name="tanh"), 10_000, 0.1) is None
 
 
 def test_an_odd_part_that_bends_up_is_run_where_deviations_do_not_grow():
@@ -175,3 +175,11 @@ def test_a_linked_tanh_of_twins_is_still_an_error(digits):
     plan.apply(tanh, seed=0)
     found = fl.check(tanh, digits[0][:128], target=digits[1][:128]).findings
     assert any(f.kind == "symmetric-units" and f.severity == "error" for f in found)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_chain_too_narrow_for_pairs_is_left_to_variance_scaling(width):
+    """One pair has one rotation, ±1: every layer would be the same."""
+    model = shapes.dense("relu", [8, 8, 8, 8, width, 8, 8, 8, 8])
+    plan = fl.plan(model, torch.randn(16, 64))
+    assert plan["4.weight"].rule == "variance scaling"

@@ -17,6 +17,9 @@ from itertools import accumulate, pairwise
 
 from firstlight.records.network import Layout
 
+_FEWEST_PAIRS = 2
+"""One pair has one isometry, ±1: all layers would be copies of one another."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Widths:
@@ -67,8 +70,8 @@ def widths_of(layouts: Sequence[Layout], *, mirrored: bool) -> Widths | None:
         mirrored: whether units come in pairs.
 
     Returns:
-        The record; None if the sizes fit no chain (a mirrored place with one unit, a reshaping
-        that mixes units).
+        The record; None if the sizes fit no chain (a mirrored place with fewer than two pairs, a
+        reshaping that mixes units).
 
     >>> from firstlight.records.network import plain_layout
     >>> grows = [plain_layout(shape) for shape in ((4, 8), (4, 4), (16, 4), (10, 16))]
@@ -77,7 +80,7 @@ def widths_of(layouts: Sequence[Layout], *, mirrored: bool) -> Widths | None:
     """
     positions = _positions(layouts)
     pairs = [layout.out // 2 if mirrored else layout.out for layout in layouts[:-1]]
-    if positions is None or min(pairs) == 0:
+    if positions is None or min(pairs) < (_FEWEST_PAIRS if mirrored else 1):
         return None
     ahead = _smallest_ahead(pairs, positions)
     rank = min(pairs[0], layouts[0].in_)

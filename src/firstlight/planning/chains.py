@@ -197,7 +197,7 @@ def plan_chain(
         layouts: of the weights.
 
     Returns:
-        The laws; None if no start of this kind fits the sizes (a mirrored layer needs two units).
+        The laws; None if no start of this kind fits the sizes (a mirrored layer needs two pairs).
     """
     odd = odd_part(activation(reference))
     widths = widths_of(layouts, mirrored=not odd.is_odd)
@@ -217,7 +217,7 @@ def plan_chain(
         layouts=tuple(layouts),
         lengths=tuple(lengths),
         forward_gains=tuple(gains[q] for q in lengths),
-        remarks=_remarks(reference, widths, names, layouts),
+        remarks=_remarks(reference, run, widths, names, layouts),
     )
 
 
@@ -227,28 +227,32 @@ _BENT_DEPTH = 1000
 
 def _remarks(
     reference: ActivationRef,
+    run: Operating,
     widths: Widths,
     names: Sequence[str],
     layouts: Sequence[Layout],
 ) -> tuple[str, ...]:
-    sentences = (depth_limit(reference, len(names) - 1), bottleneck(widths, names, layouts))
+    sentences = (
+        depth_limit(reference, len(names) - 1, run.length),
+        bottleneck(widths, names, layouts),
+    )
     where = f"{names[0]} … {names[-1]}: "
     return tuple(where + sentence for sentence in sentences if sentence)
 
 
-def depth_limit(reference: ActivationRef, depth: int) -> str | None:
-    """Why no start helps a chain of this activation and depth; None where one does.
+def depth_limit(reference: ActivationRef, depth: int, length: float) -> str | None:
+    """Why nothing is promised for a chain of this activation and depth; None where it is.
 
-    >>> depth_limit(ActivationRef(name="relu"), 10_000) is None
+    >>> depth_limit(ActivationRef(name="relu"), 10_000, 1.0) is None
     True
     """
     odd = odd_part(activation(reference))
     if odd.order != 2 or depth <= _BENT_DEPTH:
         return None
     return (
-        f"refused to promise: the odd part of {reference} has a kink at 0, so that {depth}"
-        f" layers bear a second moment of {operating(reference, depth).length:.1g} only and learn"
-        f" nothing in time; up to {_BENT_DEPTH} layers, a skip or norm, or ReLU or GELU, will do"
+        f"not promised to train: the odd part of {reference} has a kink at 0, and {depth} layers"
+        f" bear a second moment of {length:.1g} only; up to {_BENT_DEPTH} layers were measured, and"
+        " ReLU or GELU, a norm or a skip lift the limit"
     )
 
 
