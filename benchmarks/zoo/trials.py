@@ -1,0 +1,132 @@
+"""Trainings of the networks of `zoo.deep`, kept as they come."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from zoo.deep import CLASSES, Network
+from zoo.deep_starts import KNOWN, STARTS
+from zoo.starts import limited
+
+BATCH, CLIP, SECONDS = 32, 1.0, 60
+Key = tuple[str, str, int, float, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training.
+
+    Args:
+        network: its name.
+        start: its name.
+        seed: of the model, the start and the order of the data.
+        rate: learning rate.
+        steps: how many were asked for.
+        accuracy: on held-out data; chance where it diverged or did not start.
+        diverged: whether the loss became no number.
+        failed: what the start raised.
+        seconds: of the processor.
+    """
+
+    network: str
+    start: str
+    seed: int
+    rate: float
+    steps: int
+    accuracy: float
+    diverged: bool = False
+    failed: str = ""
+    seconds: float = 0.0
+
+    @property
+    def key(self) -> Key:
+        """What makes it unique."""
+        return self.network, self.start, self.seed, self.rate, self.steps
+
+
+def trained(network: Network, start: str, seed: int, rate: float, steps: int) -> Trial:
+    """Build, start, train, score. Two trials of one seed see the same batches."""
+    begin = time.process_time()
+    x, y, held_x, held_y = network.data()
+    order = torch.Generator().manual_seed(seed)
+    accuracy, diverged, failed = 1 / CLASSES, False, ""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed)
+        model = network.build()
+        known = torch.randperm(len(x), generator=order)[:KNOWN]
+        try:
+            with limited(SECONDS):
+                STARTS[start](model, x[known], y[known], seed)
+        except Exception as error:  # listed by name, scored as chance
+            failed = f"{type(error).__name__}: {error}".partition("\n")[0]
+        if not failed:
+            optimizer = _optimizer(network, model, rate)
+            for _ in range(steps):
+                drawn = torch.randint(len(x), (BATCH,), generator=order)
+                loss = functional.cross_entropy(model(x[drawn]), y[drawn])
+                if diverged := not math.isfinite(loss.item()):
+                    break
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+                optimizer.step()
+            if not diverged:
+                with torch.no_grad():
+                    accuracy = float((model(held_x).argmax(dim=1) == held_y).float().mean())
+    return Trial(
+        network=network.name,
+        start=start,
+        seed=seed,
+        rate=rate,
+        steps=steps,
+        accuracy=round(accuracy, 5),
+        diverged=diverged,
+        failed=failed,
+        seconds=round(time.process_time() - begin, 2),
+    )
+
+
+def _optimizer(network: Network, model: nn.Module, rate: float) -> torch.optim.Optimizer:
+    if network.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    return torch.optim.Adam(model.parameters(), lr=rate)
+
+
+def read(path: Path) -> dict[Key, Trial]:
+    """The trials in a file of JSON lines; a line that a kill cut short is passed over."""
+    found = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            trial = Trial(**json.loads(line))
+        except json.JSONDecodeError:
+            continue
+        found[trial.key] = trial
+    return found
+
+
+def write(path: Path, trials: dict[Key, Trial]) -> None:
+    """Replace the file by these trials, in order of their keys, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text("".join(_line(trials[key]) for key in sorted(trials)))
+    new.replace(path)
+
+
+def append(path: Path, trial: Trial) -> None:
+    """Add one line, in one write."""
+    with path.open("a") as file:
+        file.write(_line(trial))
+
+
+def _line(trial: Trial) -> str:
+    return json.dumps({k: v for k, v in asdict(trial).items() if v not in ("", False)}) + "\n"
