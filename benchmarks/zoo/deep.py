@@ -124,7 +124,7 @@ NETWORKS = (
         data=pictures,
         optimizer="sgd",
         rates=SGD_RATES,
-        steps=150,
+        steps=100,
         starts=("plan", "default", "he", "fixup", "lsuv", "anyinit"),
     ),
     Network(
@@ -133,7 +133,7 @@ NETWORKS = (
         data=rows,
         optimizer="adam",
         rates=ADAM_RATES,
-        steps=200,
+        steps=150,
         starts=("plan", "default", "glorot", "t-fixup", "deepnorm", "lsuv", "anyinit"),
     ),
     Network(
@@ -142,7 +142,7 @@ NETWORKS = (
         data=pictures,
         optimizer="sgd",
         rates=SGD_RATES,
-        steps=150,
+        steps=100,
         starts=("plan", "default", "he", "orthogonal", "delta-orthogonal", "lsuv", "anyinit"),
     ),
 )

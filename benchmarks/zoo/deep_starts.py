@@ -14,7 +14,7 @@ from zoo.deep import Residual, ResNet, Transformer
 Start = Callable[[nn.Module, Tensor, Tensor, int], None]
 """Changes a model in place; knows one batch of inputs and targets, and a seed."""
 
-KNOWN = 128
+KNOWN = 64
 """Samples that a start may look at."""
 
 

@@ -21,18 +21,21 @@ Start = Callable[[nn.Module, Any, int], None]
 
 @contextmanager
 def limited(seconds: int) -> Iterator[None]:
-    """Raise `TimeoutError` after so many seconds; for the main thread of a POSIX system."""
+    """Raise `TimeoutError` after so many seconds of the processor, however busy the machine is.
+
+    For the main thread of a POSIX system.
+    """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"longer than {seconds} s")
+        raise TimeoutError(f"longer than {seconds} s of the processor")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def own(_model: nn.Module, _batch: Any, _seed: int) -> None:

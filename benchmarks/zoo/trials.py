@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
 import warnings
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -53,36 +55,31 @@ class Trial:
         return self.network, self.start, self.seed, self.rate, self.steps
 
 
+@lru_cache(maxsize=1)  # a search asks for the same start at every rate
+def _started(network: Network, start: str, seed: int) -> tuple[nn.Module, str]:
+    """The model at step zero, and what the start raised."""
+    x, y = network.data()[:2]
+    known = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:KNOWN]
+    torch.manual_seed(seed)
+    model = network.build()
+    try:
+        with limited(SECONDS):
+            STARTS[start](model, x[known], y[known], seed)
+    except Exception as error:  # listed by name, scored as chance
+        return model, f"{type(error).__name__}: {error}".partition("\n")[0]
+    return model, ""
+
+
 def trained(network: Network, start: str, seed: int, rate: float, steps: int) -> Trial:
     """Build, start, train, score. Two trials of one seed see the same batches."""
     begin = time.process_time()
-    x, y, held_x, held_y = network.data()
-    order = torch.Generator().manual_seed(seed)
-    accuracy, diverged, failed = 1 / CLASSES, False, ""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.manual_seed(seed)
-        model = network.build()
-        known = torch.randperm(len(x), generator=order)[:KNOWN]
-        try:
-            with limited(SECONDS):
-                STARTS[start](model, x[known], y[known], seed)
-        except Exception as error:  # listed by name, scored as chance
-            failed = f"{type(error).__name__}: {error}".partition("\n")[0]
-        if not failed:
-            optimizer = _optimizer(network, model, rate)
-            for _ in range(steps):
-                drawn = torch.randint(len(x), (BATCH,), generator=order)
-                loss = functional.cross_entropy(model(x[drawn]), y[drawn])
-                if diverged := not math.isfinite(loss.item()):
-                    break
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-                optimizer.step()
-            if not diverged:
-                with torch.no_grad():
-                    accuracy = float((model(held_x).argmax(dim=1) == held_y).float().mean())
+        first, failed = _started(network, start, seed)
+        model = copy.deepcopy(first)
+        optimizer = _optimizer(network, model, rate)
+        finite = not failed and _trains(model, optimizer, network, seed, steps)
+        accuracy = _accuracy(model, network) if finite else 1 / CLASSES
     return Trial(
         network=network.name,
         start=start,
@@ -90,10 +87,34 @@ def trained(network: Network, start: str, seed: int, rate: float, steps: int) ->
         rate=rate,
         steps=steps,
         accuracy=round(accuracy, 5),
-        diverged=diverged,
+        diverged=not failed and not finite,
         failed=failed,
         seconds=round(time.process_time() - begin, 2),
     )
+
+
+def _trains(
+    model: nn.Module, optimizer: torch.optim.Optimizer, network: Network, seed: int, steps: int
+) -> bool:
+    """Whether the loss stays a number to the end."""
+    x, y = network.data()[:2]
+    order = torch.Generator().manual_seed(~seed)
+    for _ in range(steps):
+        drawn = torch.randint(len(x), (BATCH,), generator=order)
+        loss = functional.cross_entropy(model(x[drawn]), y[drawn])
+        if not math.isfinite(loss.item()):
+            return False
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+    return True
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, network: Network) -> float:
+    x, y = network.data()[2:]
+    return float((model(x).argmax(dim=1) == y).float().mean())
 
 
 def _optimizer(network: Network, model: nn.Module, rate: float) -> torch.optim.Optimizer:
