@@ -53,18 +53,23 @@ def is_residual(a: Node, b: Node) -> bool:
     near = free(b)
     if near & free(a):  # a branch without weights must mix values, as no activation does
         return any(m.function in _MIXERS and a in free(m) for m in near - free(a))
-    fed, waiting = set[Node](), [p for node in near if node.weights for p in node.parents]
-    while waiting:
-        here = waiting.pop()
-        if here not in fed:
-            fed.add(here)
-            waiting += here.parents
-    straight = free(a, through_parts=False)
-    if straight & fed:
+    entries = [p for node in near if node.weights for p in node.parents]
+    if free(a, through_parts=False) & _before(entries):
         return True
     while not a.weights and len(a.parents) == 1 and a.function not in _PARTS:
         a = a.parents[0]
-    return bool(a.weights) and bool(set(a.parents) & fed)
+    # A projection: the branch has a weight more on its way from the same data.
+    shallow = set[Node]().union(*map(free, entries))
+    return bool(a.weights) and bool(set(a.parents) & (_before(entries) - shallow))
+
+
+def _before(nodes: list[Node]) -> set[Node]:
+    """The nodes and all that they came from."""
+    found, waiting = set(nodes), list(nodes)
+    while waiting:
+        waiting += (new := [p for p in waiting.pop().parents if p not in found])
+        found.update(new)
+    return found
 
 
 def is_gate(node: Node) -> bool:
