@@ -25,7 +25,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -36,7 +36,8 @@ from rich.progress import Progress
 from rich.table import Table
 from zoo.deep import NETWORKS, Network
 from zoo.deep_starts import STARTS
-from zoo.trials import Trial, append, read, trained, write
+from zoo.kept import Kept
+from zoo.trials import Trial, trained
 
 from firstlight.racing.search import SEARCH_SEED
 from firstlight.racing.statistics import mean_interval
@@ -120,13 +121,13 @@ def main() -> None:
     chosen = [n for n in NETWORKS if re.search(options.network, n.name)]
     if options.quick:
         chosen = [quick(network) for network in chosen]
-    kept = {} if options.quick else read(options.file)
-    if options.again and not options.quick:
+    kept = Kept(Trial, None if options.quick else options.file)
+    if options.again:
         names = {network.name for network in chosen}
-        gone = [k for k in kept if k[0] in names and (not wanted or k[1] in wanted)]
-        kept = {key: trial for key, trial in kept.items() if key not in gone}
-    if not options.quick:
-        write(options.file, kept)
+        for key, trial in list(kept.records.items()):
+            if trial.network in names and (not wanted or trial.start in wanted):
+                del kept.records[key]
+    kept.tidy()
 
     lines = []
     with Progress(console=console, transient=True) as progress:
@@ -134,33 +135,30 @@ def main() -> None:
 
         def run(network: Network, start: str, seed: int, rate: float) -> Trial:
             progress.update(task, description=f"{network.name}, {start}, {seed}, {rate:g}")
-            found = kept.get((network.name, start, seed, rate, network.steps))
-            if found is None:
-                found = trained(network, start, seed, rate, network.steps)
-                kept[found.key] = found
-                if not options.quick:
-                    append(options.file, found)
-            return found
+            found = kept.records.get((network.name, start, seed, rate, network.steps))
+            return found or kept.add(trained(network, start, seed, rate, network.steps))
 
         for network in chosen:
             seeds = 2 if options.quick else options.seeds
             scored = {}
             for start in network.starts:
-                complete = known(network, start, seeds, kept)
+                complete = known(network, start, seeds, kept.records)
                 if not wanted or start in wanted or complete:
                     scored[start] = raced(network, start, seeds, run)[1]
             console.print(table_of(network, scored))
             lines.append(verdict(network, scored))
     for line in lines:
         console.print(line, highlight=False)
+    kept.tidy()
+    everything = kept.records.values()
     for text in dict.fromkeys(
-        f"{t.network}, {t.start}: {t.failed}" for t in kept.values() if t.failed
+        f"{t.network}, {t.start}: {t.failed}" for t in everything if t.failed
     ):
         console.print(text, highlight=False, soft_wrap=True)
     console.print("* the best rate is at the end of the grid")
 
 
-def known(network: Network, start: str, seeds: int, kept: dict) -> bool:
+def known(network: Network, start: str, seeds: int, kept: dict[Hashable, Trial]) -> bool:
     """Whether all trials of a start are in the file."""
     try:
         raced(network, start, seeds, lambda n, s, seed, rate: kept[n.name, s, seed, rate, n.steps])

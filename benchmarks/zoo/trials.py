@@ -1,15 +1,13 @@
-"""Trainings of the networks of `zoo.deep`, kept as they come."""
+"""Trainings of the networks of `zoo.deep`."""
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -121,33 +119,3 @@ def _optimizer(network: Network, model: nn.Module, rate: float) -> torch.optim.O
     if network.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
     return torch.optim.Adam(model.parameters(), lr=rate)
-
-
-def read(path: Path) -> dict[Key, Trial]:
-    """The trials in a file of JSON lines; a line that a kill cut short is passed over."""
-    found = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            trial = Trial(**json.loads(line))
-        except json.JSONDecodeError:
-            continue
-        found[trial.key] = trial
-    return found
-
-
-def write(path: Path, trials: dict[Key, Trial]) -> None:
-    """Replace the file by these trials, in order of their keys, all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text("".join(_line(trials[key]) for key in sorted(trials)))
-    new.replace(path)
-
-
-def append(path: Path, trial: Trial) -> None:
-    """Add one line, in one write."""
-    with path.open("a") as file:
-        file.write(_line(trial))
-
-
-def _line(trial: Trial) -> str:
-    return json.dumps({k: v for k, v in asdict(trial).items() if v not in ("", False)}) + "\n"
