@@ -54,6 +54,5 @@ def _key(record: Any) -> Hashable:
 
 
 def _line(record: Any) -> str:
-    return (
-        json.dumps({k: v for k, v in asdict(record).items() if v not in ("", False, None)}) + "\n"
-    )
+    fields = asdict(record).items()
+    return json.dumps({k: v for k, v in fields if v not in ("", None, (), {})}) + "\n"
