@@ -260,9 +260,9 @@ def show(kept: Kept[Row], names: set[str], seeds: int, listed: str, console: Con
     headings = ("no error", "operations within [¼, 4]", "models, every one", "δ within 100")
     table = Table("start", "started", *headings, "‖δ‖ within 100", "loss within 5 %")
     table.title = f"{len(names)} architectures, {seeds} seed(s); 95 % intervals over models"
+    rows = {start: own for start, own in rows.items() if own}
     for start, own in rows.items():
-        if own:
-            table.add_row(start, *cells(own, targets))
+        table.add_row(start, *cells(own, targets))
     console.print(table)
     for start, own in rows.items():
         failures = [(one, text) for one in own if (text := complaints(one, targets))]

@@ -18,7 +18,8 @@ Inside = Callable[[tuple[Any, ...], dict[str, Any]], Iterator[Product]]
 
 _CONVOLUTIONS = {f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)}
 PRODUCTS = {"linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "einsum"}
-PRODUCTS |= {"addmm", "baddbmm", "addbmm", "tensordot", "mv", "addmv", *_CONVOLUTIONS}
+PRODUCTS |= {"addmm", "baddbmm", "addbmm", "tensordot", "mv", "addmv", "grouped_mm", *_CONVOLUTIONS}
+PRODUCTS |= {"_grouped_mm", "grouped_mm_fallback"}
 """Functions that multiply by a weight, by name."""
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}

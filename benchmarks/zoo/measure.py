@@ -65,7 +65,8 @@ class Recorder(TorchFunctionMode):
             return out
         parents = tuple(dict.fromkeys(node for node in before if node is not None))
         made = [p for t in operands for p in self.made.get(id(t), ())]
-        if made and not parents and name not in PRODUCTS | _LOOKUPS:
+        weight, fed = self._product(name, operands)
+        if made and not parents and name not in _LOOKUPS and fed is None:
             for result in results:
                 self.made[id(result)] = tuple(dict.fromkeys(made))
                 self.kept.append(result)
@@ -75,15 +76,12 @@ class Recorder(TorchFunctionMode):
         weights: tuple[str, ...] = ()
         zero = False
         if name in INSIDE:
-            for parameter, fed, product in INSIDE[name](args, kwargs or {}):
-                weights += self._use((parameter,), fed, product)
-        elif name in PRODUCTS:
-            weight = next((t for t in operands if id(t) in self.made and t.dim() > 1), None)
-            fed = next((t for t in operands if id(t) not in self.made), None)
-            if weight is not None and fed is not None:
-                weights = self._use(self.made[id(weight)], fed, results[0])
-                zero = not bool(weight.detach().any())
-                self.last_zero = fed if zero and fed.requires_grad else self.last_zero
+            for parameter, given, product in INSIDE[name](args, kwargs or {}):
+                weights += self._use((parameter,), given, product)
+        elif weight is not None and fed is not None:
+            weights = self._use(self.made[id(weight)], fed, results[0])
+            zero = not bool(weight.detach().any())
+            self.last_zero = fed if zero and fed.requires_grad else self.last_zero
         for result in results:
             node = Node(name, parents, tuple(result.shape), weights, zero)
             self._add(result, node)
@@ -92,6 +90,21 @@ class Recorder(TorchFunctionMode):
             if result.requires_grad and (weights or node.stage):
                 result.register_hook(lambda grad, node=node: _take(node, grad))
         return out
+
+    def _product(
+        self, name: str, operands: list[Tensor]
+    ) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """The weight of a product and what it is multiplied with, which may be learned positions.
+
+        A product of parameters alone is a weight in the making, but for `linear`.
+        """
+        own = [t for t in operands if id(t) in self.made and t.dim() > 1]
+        if name not in PRODUCTS or not own:
+            return None, None
+        if name == "linear" and id(operands[1]) in self.made:
+            return operands[1], operands[0]
+        fed = next((t for t in operands if id(t) not in self.made), None)
+        return (None, None) if fed is None else (max(own, key=Tensor.numel), fed)
 
     def _node(self, value: Tensor) -> Node | None:
         known = self.nodes.get(id(value))

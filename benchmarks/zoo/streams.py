@@ -80,10 +80,11 @@ def is_gate(node: Node) -> bool:
         if here in seen or (here.function in _SQUASHES and _weighs(here)):
             continue
         seen.add(here)
-        if here.weights or not here.children:
+        if not here.children or (here.weights and not is_gate(here)):
             return False
-        waiting += here.children
-    return bool(seen) or bool(node.children)
+        if not here.weights:
+            waiting += here.children
+    return bool(node.children)
 
 
 def _weighs(node: Node) -> bool:

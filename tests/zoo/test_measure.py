@@ -195,18 +195,50 @@ def test_a_parametrized_weight_is_a_weight_and_a_lookup_is_none() -> None:
     assert next(iter(seen.moments.values())) == pytest.approx(_second(model(ids)), rel=1e-5)
 
 
+def test_learned_positions_are_fed_and_merged_weights_are_weights() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.places, self.layer = nn.Parameter(torch.randn(5, 4)), nn.Linear(4, 4)
+            self.a, self.b = nn.Parameter(torch.randn(4, 2)), nn.Parameter(torch.randn(2, 9))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x + self.layer(self.places)) @ (self.a @ self.b)
+
+    model, x = Positions(), _x(SAMPLES, 5, 4)
+    seen = measure(model, x, _square)
+    wanted = {"layer.weight": _second(model.layer(model.places)), "b": _second(model(x))}
+    assert seen.moments == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_larger_of_two_parameters_is_the_weight() -> None:
+    class Stacked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias, self.blocks = nn.Parameter(torch.randn(3, 1, 4)), nn.Parameter(_x(3, 5, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.baddbmm(self.bias, x, self.blocks)
+
+    model, x = Stacked(), _x(3, SAMPLES, 5)
+    assert measure(model, x, _square).moments == {
+        "blocks": pytest.approx(_second(model(x)), rel=1e-5)
+    }
+
+
 def test_queries_keys_and_gates_are_left_out_where_there_are_no_skips() -> None:
     class Gated(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.q, self.k, self.v, self.gate = (nn.Linear(4, 4) for _ in range(4))
+            self.q, self.k, self.v, self.squeeze, self.gate = (nn.Linear(4, 4) for _ in range(5))
 
         def forward(self, x: Tensor) -> Tensor:
             weights = (self.q(x) @ self.k(x).T).softmax(dim=-1)
-            return torch.sigmoid(self.gate(x)) * (weights @ self.v(x))
+            gate = torch.sigmoid(self.gate(torch.relu(self.squeeze(x))))
+            return gate * (weights @ self.v(x))
 
     seen = measure(Gated(), _x(SAMPLES, 4), _square)
-    assert len(seen.moments) == 4 and [len(stage) for stage in seen.deltas] == [1]
+    assert len(seen.moments) == 5 and [len(stage) for stage in seen.deltas] == [1]
     sigmoids = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid(), nn.Linear(4, 4))  # no gate
     assert [len(s) for s in measure(sigmoids, _x(SAMPLES, 4), _square).deltas] == [2]
 
