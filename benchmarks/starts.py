@@ -51,6 +51,8 @@ from firstlight.frameworks.torch import batches
 RESULTS = Path(__file__).parent / "results" / "starts.jsonl"
 SECONDS = 60
 FACTOR, RANGE, LOSS = 4.0, 100.0, 0.05
+LONG = 150
+"""Refusals that name all that they could not place are cut here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +209,7 @@ def cells(rows: list[Row], targets: Targets) -> list[str]:
 def complaints(one: Row, targets: Targets) -> str:
     """All that one row fails by, in a line."""
     if one.failed:
-        return one.failed
+        return one.failed if len(one.failed) < LONG else f"{one.failed[:LONG]} …"
     said = [", ".join(dict.fromkeys(one.errors))] if one.errors else []
     if off := one.off(targets.get((one.specimen, one.seed), {})):
         said.append(f"forward, {len(off)} of {len(one.moments)}: {'; '.join(off[:2])}")
