@@ -145,8 +145,11 @@ def main() -> None:
                 complete = known(network, start, seeds, kept.records)
                 if not wanted or start in wanted or complete:
                     scored[start] = raced(network, start, seeds, run)[1]
-            console.print(table_of(network, scored))
-            lines.append(verdict(network, scored))
+            if scored:
+                console.print(table_of(network, scored))
+                lines.append(verdict(network, scored))
+            if left := [start for start in network.starts if start not in scored]:
+                lines.append(f"{network.name}: not raced yet: {', '.join(left)}")
     for line in lines:
         console.print(line, highlight=False)
     kept.tidy()

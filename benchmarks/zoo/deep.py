@@ -113,7 +113,7 @@ class Network:
     starts: tuple[str, ...]
 
 
-SGD_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+SGD_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 ADAM_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 NETWORKS = (
