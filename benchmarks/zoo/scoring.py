@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scipy.stats import beta
+from scipy.stats import beta, norm
 
 from firstlight.laws.addresses import canonical_name
 from firstlight.records.checkup import Finding
@@ -44,3 +44,24 @@ def share(hits: int, cases: int) -> str:
         return "–"
     low, high = clopper_pearson(hits, cases)
     return f"{hits / cases:.0%} ({low:.0%}–{high:.0%})"
+
+
+def wilson(hits: int, cases: int, level: float = 0.95) -> tuple[float, float]:
+    """The score interval of a share: Wilson 1927.
+
+    >>> [round(limit, 4) for limit in wilson(95, 100)]
+    [0.8882, 0.9785]
+    """
+    z = float(norm.ppf((1 + level) / 2))
+    rate, weight = hits / cases, z * z / cases
+    middle = (rate + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * (rate * (1 - rate) / cases + weight / (4 * cases)) ** 0.5
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def wilson_share(hits: int, cases: int) -> str:
+    """``151/159 95.0% (90%–97%)``; a dash without cases."""
+    if cases == 0:
+        return "–"
+    low, high = wilson(hits, cases)
+    return f"{hits}/{cases} {hits / cases:.1%} ({low:.0%}–{high:.0%})"
