@@ -41,6 +41,7 @@ _ATTENTION = frozenset({"MultiheadAttention", "NonDynamicallyQuantizableLinear"}
 _ADDING = frozenset({"add", "radd", "iadd"})
 _WIDEST_GATE_BIAS = 5.0
 """Beyond this a gate is shut for good: σ(−5) = 0.7 %."""
+_SQUASHING = frozenset({"sigmoid", "tanh", "hardsigmoid", "hardtanh"})
 _RECTIFIERS = frozenset({"relu", "leaky_relu", "relu6"})
 _SAME = 1e-6
 _STATE_SQUARE = 0.2
@@ -208,8 +209,13 @@ class Context:
         inside = any(
             self.network.parameter(name).module in _ATTENTION for name in operation.parameters
         )
-        graph = self.graph
-        return graph.is_head(operation) and not inside and graph.activation_after(operation) is None
+        if inside or not self.graph.is_head(operation):
+            return False
+        behind = self.graph.activation_after(operation)
+        if behind is None or behind.activation is None:
+            return True
+        # A sigmoid or tanh is a part of the head if a loss is known that reads its result.
+        return self.observation.task != "unknown" and behind.activation.name in _SQUASHING
 
     def makes_output(self, operation: Operation) -> bool:
         """Whether a weight's result, reshaped at most, is what the loss reads."""

@@ -96,6 +96,7 @@ def with_activations(
             activation=ref,
             inputs=(run.root,),
             operands=operations[last].inputs if parts else (),
+            options=(),  # those were of its last step
         )
         for part in parts:
             changed[part] = replace(operations[part], part_of=last)
