@@ -73,13 +73,13 @@ PLANNED: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, Tensor]]]] = {
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", PLANNED)
 def test_the_start_is_healthy_and_undecided(name: str, seed: int) -> None:
-    """Logits of std 0.3 cost 0.3²/2 = 2 % of ln 10; 512 labels add ±0.3/√512 = 0.6 %."""
+    """Logits of std 0.2 cost 0.2²/2 = 1 % of ln 10; 512 labels add ±0.2/√512 = 0.4 %."""
     model, (x, y) = PLANNED[name]()
     receipt = fl.initialize(model, x, target=y, seed=seed)
     assert receipt.after is not None and receipt.after.findings == ()
     loss = receipt.after.observation.loss
     assert loss == pytest.approx(math.log(10), rel=0.05)
-    assert receipt.after.observation.logits_std == pytest.approx(0.3, rel=0.5)
+    assert receipt.after.observation.logits_std == pytest.approx(0.2, rel=0.5)
 
 
 @pytest.mark.parametrize("name", zoo.HEALTHY)
@@ -192,8 +192,8 @@ def test_heads_norms_and_biases() -> None:
     }
     assert plan["bn1.weight"].law == Constant(value=1)
     assert plan["head.bias"].law == Constant(value=0)
-    # 32 units behind a ReLU and a dropout of 0.1: 0.3 / √(32 · ½ / 0.9).
-    assert std_of(plan["head.weight"].law) == pytest.approx(0.3 / 4 * math.sqrt(0.9), rel=1e-6)
+    # 32 units behind a ReLU and a dropout of 0.1: 0.2 / √(32 · ½ / 0.9).
+    assert std_of(plan["head.weight"].law) == pytest.approx(0.2 / 4 * math.sqrt(0.9), rel=1e-6)
 
 
 def test_residual_branches_without_a_norm_are_divided() -> None:
@@ -212,7 +212,7 @@ def test_a_head_behind_a_residual_stream_knows_its_size() -> None:
     zeroed = fl.plan(zoo.ResNet(10, zero_gamma=True), zoo.images(0))
     # Branches that start at zero add nothing: the stream is the stem's, behind a ReLU. (That the
     # positive stream is taken for normal at each later ReLU costs 9 %.)
-    assert std_of(zeroed["head.weight"].law) == pytest.approx(0.3 / math.sqrt(16 / 2), rel=0.1)
+    assert std_of(zeroed["head.weight"].law) == pytest.approx(0.2 / math.sqrt(16 / 2), rel=0.1)
 
 
 def test_zero_gammas_stay_zero_where_the_model_has_them() -> None:

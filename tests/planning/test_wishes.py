@@ -91,7 +91,7 @@ def test_only_what_is_new_is_drawn_and_matched() -> None:
     assert receipt.plan["words.weight"].rule == "added rows"
     assert receipt.plan["body.weight"].action == "keep"
     logits = model(IDS).detach()
-    assert float(logits.std()) == pytest.approx(0.3, rel=0.5)
+    assert float(logits.std()) == pytest.approx(0.2, rel=0.5)
 
 
 def test_double_precision_rows_that_stay_are_not_rounded() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import isfinite
 
+import numpy as np
+
 from firstlight.network.attending import scaled_dot_product, softmax
 from firstlight.network.combining import activated, added, concatenated, multiplied
 from firstlight.network.normalizing import normalized
@@ -42,12 +44,20 @@ def forward(
     passage = Passage(network=network, weights=dict(weights), inputs=inputs, samples=samples)
     used: set[str] = set()
     for operation in network.operations:
-        signal = _HANDLERS.get(operation.kind, single)(operation, passage)
-        signal = _calibrated(operation, signal, passage, used)
+        signal = _calibrated(operation, _carried(operation, passage), passage, used)
         if signal is not None and not _sound(signal):
             signal = None
         passage.signals.append(signal)
     return passage
+
+
+def _carried(operation: Operation, passage: Passage) -> Signal | None:
+    """What follows for a result; None where the numbers leave the range of float64."""
+    try:
+        with np.errstate(all="ignore"):
+            return _HANDLERS.get(operation.kind, single)(operation, passage)
+    except OverflowError:
+        return None
 
 
 def _sound(signal: Signal) -> bool:

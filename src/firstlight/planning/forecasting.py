@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from firstlight.laws.moments import scaled
 from firstlight.network.backward import backward
-from firstlight.network.prescribed import prescribed
+from firstlight.network.prescribed import Prescribed, prescribed
 from firstlight.network.propagation import forward
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Network
@@ -14,6 +16,11 @@ from firstlight.records.plan import Forecast, PlanEntry
 
 TOLERANCE = 0.1
 """Share by which theory may be off before the measured number stands in its place."""
+
+WORTH = 0.02
+"""Smaller corrections, of the logarithm of a scale, are not worth a word."""
+_ABSURD = 7.0
+"""A factor of a thousand is no correction but an error of the theory."""
 
 
 def forecast(
@@ -62,6 +69,40 @@ def forecast(
             )
         )
     return tuple(found)
+
+
+def corrected(
+    network: Network, entries: Iterable[PlanEntry], observation: Observation
+) -> tuple[PlanEntry, ...]:
+    """Entries whose scales theory brings to their targets, as a calibration would by measuring.
+
+    The rules scale each weight by the mean and second moment of what arrives; the forecast knows
+    besides how alike places and samples are, what padding and masks take away, and what averages
+    keep.
+
+    Args:
+        network: the model as it was read.
+        entries: of the plan.
+        observation: a pass before the plan.
+    """
+    given = tuple(entries)
+    weights = prescribed(given, observation.parameters)
+    inputs = {reading.operation: reading for reading in observation.inputs}
+    settled = forward(network, weights, inputs, observation.samples).weights
+    return tuple(_at(entry, weights, settled) for entry in given)
+
+
+def _at(
+    entry: PlanEntry, before: Mapping[str, Prescribed], after: Mapping[str, Prescribed]
+) -> PlanEntry:
+    old, new = before.get(entry.name), after.get(entry.name)
+    if entry.law is None or not entry.calibrate or old is None or new is None or old.square <= 0:
+        return entry
+    factor = math.sqrt(new.square / old.square)
+    if not WORTH < abs(math.log(factor)) < _ABSURD:
+        return entry
+    reason = f"{entry.reason}; × {factor:.3g} by the forecast of what arrives"
+    return replace(entry, law=scaled(entry.law, factor), reason=reason)
 
 
 def compare(forecasts: Iterable[Forecast], observation: Observation) -> tuple[Forecast, ...]:

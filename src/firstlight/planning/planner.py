@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from firstlight.errors import NoRuleError
+from firstlight.errors import BadInputError, NoRuleError
 from firstlight.initializers.registry import technique as find_technique
+from firstlight.planning.choice import COMPARED, MOST_WEIGHTS, in_order, predicted
 from firstlight.planning.context import Context
-from firstlight.planning.forecasting import forecast
+from firstlight.planning.forecasting import corrected, forecast
+from firstlight.planning.refusing import refusals
 from firstlight.planning.rules import RULES
 from firstlight.planning.rules.fixed import biases, keep, norms, override
 from firstlight.planning.wishes import Wishes
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Parameter
-from firstlight.records.plan import Plan, PlanEntry
+from firstlight.records.plan import Forecast, Plan, PlanEntry, Ranked
 
 
 def _by_rules(parameter: Parameter, context: Context) -> PlanEntry | None:
@@ -52,13 +54,32 @@ def make_plan(observation: Observation, wishes: Wishes | None = None) -> Plan:
     """
     context = Context(observation, wishes)
     entries = [_by_rules(parameter, context) for parameter in context.network.parameters]
-    complete = _complete(entries, context)
+    complete = corrected(context.network, _complete(entries, context), observation)
+    foreseen = forecast(context.network, complete, observation)
     return Plan(
         network=context.network,
         entries=complete,
         remarks=_remarks(context),
-        forecast=forecast(context.network, complete, observation),
+        forecast=foreseen,
+        refusals=refusals(context),
+        ranking=_ranking(foreseen, observation, wishes),
     )
+
+
+def _ranking(
+    foreseen: tuple[Forecast, ...], observation: Observation, wishes: Wishes | None
+) -> tuple[Ranked, ...]:
+    """The plan among the plainer starts, by what theory says of each."""
+    network = observation.network
+    found = [predicted("plan", network, foreseen)]
+    if sum(1 for _ in network.weighted()) <= MOST_WEIGHTS:
+        for name in COMPARED:
+            try:
+                other = make_technique_plan(observation, name, wishes)
+            except BadInputError:
+                continue  # it does not fit one of the weights
+            found.append(predicted(name, network, other.forecast))
+    return in_order(found)
 
 
 def make_technique_plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from math import log
 from typing import Any, Literal, Protocol, TypeVar
 
 from firstlight.errors import BadInputError, near_names
@@ -96,6 +97,34 @@ class PlanEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ranked:
+    """How even signal and gradient are under one start.
+
+    Args:
+        technique: its name; ``plan`` for the plan itself, ``own start`` for the model as it came.
+        forward_ratio: largest over smallest second moment along the depth, of the worst stream.
+        delta_ratio: largest over smallest ‖δ‖² there.
+        how: ``theory`` or ``measured``.
+    """
+
+    technique: str
+    forward_ratio: float
+    delta_ratio: float
+    how: Literal["theory", "measured"]
+
+    @property
+    def unevenness(self) -> float:
+        """Ln of the two ratios, added: 0 for a start that keeps both."""
+        return log(self.forward_ratio) + log(self.delta_ratio)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.technique}: second moment within × {self.forward_ratio:.3g}, ‖δ‖² within ×"
+            f" {self.delta_ratio:.3g} along the depth ({self.how})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """One parameter that two plans start differently; None where a plan does not have it."""
 
@@ -129,6 +158,9 @@ class Plan(Shown):
         technique: the technique that was asked for, None if Firstlight chose.
         remarks: what the whole plan assumes or could not do.
         forecast: what each operation will do once the plan is drawn, in order of execution.
+        ranking: the plan and other starts, the most even first.
+        refusals: where no start can help: why, how deep one can go, and the smallest change that
+            would.
     """
 
     network: Network
@@ -136,6 +168,8 @@ class Plan(Shown):
     technique: str | None = None
     remarks: tuple[str, ...] = ()
     forecast: tuple[Forecast, ...] = ()
+    ranking: tuple[Ranked, ...] = ()
+    refusals: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> PlanEntry:
         return by_name(self.entries, name, "plan")

@@ -73,7 +73,7 @@ def calibrate(
         >>> plan = fl.calibrate(model, fl.plan(model, batch), batch, seed=0)
         >>> _ = plan.apply(model, seed=0)
         >>> print(f"{model[0](batch).square().mean():.4f} {model(batch).std():.1f}")
-        1.0000 0.3
+        1.0000 0.2
 
     Differs from LSUV (Mishkin & Matas 2016) and the package ``lsuv``: one forward pass in place of
     one or more for each layer; the order of execution in place of that of registration; the second

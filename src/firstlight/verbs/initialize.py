@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from firstlight.planning.choice import in_order
+from firstlight.planning.choice import measured as ranked
 from firstlight.planning.forecasting import compare
 from firstlight.planning.wishes import Override
 from firstlight.records.plan import Receipt
@@ -87,5 +89,11 @@ def initialize(
         chosen = measured(model, chosen, iter(batches), seed=seed, namespace=namespace, step=step)
     receipt = apply(model, chosen, seed=seed, namespace=namespace)
     after = check(model, batch, loss=loss, target=target, step=step)
-    confirmed = replace(receipt.plan, forecast=compare(chosen.forecast, after.observation))
+    others = (place for place in chosen.ranking if place.technique != "plan")
+    seen = (ranked("plan", after.observation), ranked("own start", before.observation))
+    confirmed = replace(
+        receipt.plan,
+        forecast=compare(chosen.forecast, after.observation),
+        ranking=in_order((*seen, *others)),
+    )
     return replace(receipt, plan=confirmed, before=before, after=after)
