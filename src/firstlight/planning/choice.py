@@ -38,11 +38,12 @@ def rows(graph: Graph) -> tuple[tuple[int, ...], ...]:
 
 
 def _ratio(values: Iterable[float | None]) -> float:
-    """Largest over smallest of the numbers that are known; huge where one is zero or not finite."""
-    known = [value for value in values if value is not None]
-    if len(known) < 2:
+    """Largest over smallest of the numbers; huge where one is zero or not finite, or most unknown."""
+    given = list(values)
+    known = [value for value in given if value is not None]
+    if len(given) < 2:
         return 1.0
-    if min(known) <= 0 or not all(map(math.isfinite, known)):
+    if len(known) < 2 or min(known) <= 0 or not all(map(math.isfinite, known)):
         return _LOST
     return min(max(known) / min(known), _LOST)
 
