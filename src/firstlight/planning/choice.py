@@ -38,7 +38,7 @@ def rows(graph: Graph) -> tuple[tuple[int, ...], ...]:
 
 
 def _ratio(values: Iterable[float | None]) -> float:
-    """Largest over smallest of the numbers; huge where one is zero or not finite, or most unknown."""
+    """Largest over smallest; huge where a number is zero or not finite, or nearly all unknown."""
     given = list(values)
     known = [value for value in given if value is not None]
     if len(given) < 2:
