@@ -17,25 +17,10 @@ from zoo.faults import CONTROLS, FAULTS, Case, Fault
 from zoo.scoring import clopper_pearson, names_culprit
 
 import firstlight as fl
-from firstlight.errors import NoRuleError
 from firstlight.records.checkup import Finding
-from firstlight.records.plan import Audit, Plan
 
 # transformers warns of its own future, and some of its models divide integers the old way.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def _planned(specimen: Specimen, model: nn.Module, audit: Audit) -> Plan:
-    """A plan that keeps what no rule knows: what the first refusal names, and its kind."""
-    batch, options = specimen.batch(0), specimen.check(0)
-    keep: list[str] = []
-    for _ in range(5):
-        try:
-            return fl.plan(model, batch, keep=keep, **options)
-        except NoRuleError as error:
-            others = [p.name for p in audit.network.parameters if p.kind == "other"]
-            keep += {*others, str(error).partition(":")[0]} - set(keep)
-    raise AssertionError(f"{specimen.name}: no plan, though these are kept: {keep}")
 
 
 def _present(specimen: Specimen) -> Specimen:
@@ -50,7 +35,7 @@ def test_all_is_well(specimen: Specimen) -> None:
     before = picture(model, batch)
     checkup = fl.check(model, batch, **specimen.check(0))
     audit = fl.audit(model)
-    plan = _planned(specimen, model, audit)
+    plan = fl.plan(model, batch, **specimen.check(0))
     assert picture(model, batch) == before
 
     names = [p.name for p in checkup.network.parameters]
