@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
-from zoo import SPECIMENS, Specimen
 
 import firstlight as fl
 from firstlight.records.codec import from_json, to_json
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+from zoo import SPECIMENS, Specimen
 
 # transformers warns of its own future, and some of its models divide integers the old way.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -17,6 +22,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 GIVEN = {
     "contrastive": "two views of a sample find each other by chance already",
     "lora": "the base and its head are frozen",
+    "distilbert-qa": "answers begin at few places, so that chance does not average out",
+    "patch-tst": "adds each series' own mean to what it predicts",
+    "patch-ts-mixer": "adds each series' own mean to what it predicts",
     "clip": "its own temperature of 14 multiplies the logits",
 }
 
