@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from firstlight.errors import NoRuleError
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.planning.context import Context
+from firstlight.planning.rates import bias_rate_remarks
 from firstlight.planning.rules import RULES, norms_and_biases
 from firstlight.planning.rules import keep as keep_rule
 from firstlight.records.checkup import Observation
@@ -88,8 +89,11 @@ def make_technique_plan(
 
 
 def _remarks(context: Context) -> tuple[str, ...]:
+    places = map(context.chain_place, context.network.operations)
+    chains = {place.chain.operations[0].index: place.chain for place in places if place}
+    remarks = bias_rate_remarks(context.network, chains.values())
     closed = context.network.not_looked_into
     if not closed:
-        return ()
+        return remarks
     names = ", ".join(closed[:3]) + (" …" if len(closed) > 3 else "")
-    return (f"not looked into: {names}; weights inside are planned by their fans alone",)
+    return (*remarks, f"not looked into: {names}; weights inside are planned by their fans alone")
