@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import resource
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -207,7 +208,7 @@ def enough(looks: list[Look]) -> bool:
 def bias_rates(task: Task, depth: int) -> tuple[float, ...]:
     """The relative rates of biases to try: 1, and the second moment of the plan's chain."""
     length = operating(ActivationRef(name=task.activation), depth).length
-    return (1.0,) if not task.biases or length == 1 else (1.0, length)
+    return (1.0,) if not task.biases or length == 1 else (length, 1.0)
 
 
 def kept() -> list[Run]:
@@ -355,7 +356,10 @@ def main() -> None:
     torch.set_flush_denormal(True)
     RESULTS.parent.mkdir(exist_ok=True)
     if not options.show:
-        sweep(options, Console(stderr=True))
+        console = Console(stderr=True)
+        sweep(options, console)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        console.print(f"most memory: {peak:.1f} GiB")
     show(options.depth, Console(width=150))
 
 
