@@ -10,6 +10,7 @@ from firstlight.initializers.registry import technique as find_technique
 from firstlight.planning.choice import COMPARED, MOST_WEIGHTS, in_order, predicted
 from firstlight.planning.context import Context
 from firstlight.planning.forecasting import corrected, forecast
+from firstlight.planning.rates import bias_rate_remarks
 from firstlight.planning.refusing import refusals
 from firstlight.planning.rules import RULES
 from firstlight.planning.rules.fixed import biases, keep, norms, override
@@ -125,11 +126,15 @@ def make_technique_plan(
 
 
 def _remarks(context: Context) -> tuple[str, ...]:
+    places = map(context.chain_place, context.network.operations)
+    chains = {place.chain.operations[0].index: place.chain for place in places if place}
+    remarks = bias_rate_remarks(context.network, chains.values())
     closed = context.network.not_looked_into
     if not closed:
-        return context.chain_remarks
+        return (*remarks, *context.chain_remarks)
     names = ", ".join(closed[:3]) + (" …" if len(closed) > 3 else "")
     return (
         f"not looked into: {names}; weights inside are planned by their fans alone",
+        *remarks,
         *context.chain_remarks,
     )
