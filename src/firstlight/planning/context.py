@@ -232,15 +232,17 @@ class Context:
     # Residual streams ---------------------------------------------------------------------------
 
     @cached_property
-    def _streams(self) -> dict[int, int]:
-        """How many branches add to the stream of each addition."""
-        return {
-            branch.addition.index: len(stream) for stream in self.graph.streams for branch in stream
-        }
+    def _streams(self) -> dict[int, tuple[Branch, ...]]:
+        """The branches that add to the stream of each addition."""
+        return {branch.addition.index: stream for stream in self.graph.streams for branch in stream}
 
-    def branches_of_stream(self, branch: Branch) -> int:
-        """How many branches add to the same stream."""
+    def stream_of(self, branch: Branch) -> tuple[Branch, ...]:
+        """The branches that add to the same stream, in order."""
         return self._streams[branch.addition.index]
+
+    def starts_with_norm(self, branch: Branch) -> bool:
+        """Whether a branch normalizes what it takes from the stream."""
+        return branch.normed or self.is_norm(self.graph.feed(branch.weights[0]).origin)
 
     @cached_property
     def _branch_ends(self) -> dict[int, Branch]:

@@ -81,7 +81,7 @@ def _head(context: Context) -> Target:
 
 def _share(branch: Branch, context: Context, signals: Sequence[Signal]) -> Target:
     """Each of n branches adds 1/n of the stream: its second moment grows to e times at most."""
-    number = context.branches_of_stream(branch)
+    number = len(context.stream_of(branch))
     stream = signals[branch.skip].square if branch.skip < len(signals) else 1.0
     ending = activation_ending(context.graph, branch)
     through = 1.0
@@ -92,8 +92,10 @@ def _share(branch: Branch, context: Context, signals: Sequence[Signal]) -> Targe
             # Means of one sign do not average out: n of them add to n² times one square.
             growth = float(number) ** 2
     value = stream / growth / through
-    shape = "pre-norm" if branch.normed else "without a norm"
-    if normed_after(context.graph, branch, context.is_norm):
+    shape = "pre-norm" if context.starts_with_norm(branch) else "without a norm"
+    stream_of_one = number == 1 and shape == "pre-norm"  # the norm behind it may be the last one
+    first = context.stream_of(branch)[0]
+    if normed_after(context.graph, first, context.is_norm) and not stream_of_one:
         shape = "post-norm"
     words = f"one of {number} residual branches ({shape}): adds 1/{growth:g} of the stream"
     sources = {
