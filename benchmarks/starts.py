@@ -14,8 +14,8 @@ second moment of every weighted operation's result is within [1/4, 4] of its tar
 where it states none; for the other starts whichever of both is nearer. Weights that are zero on
 purpose are left out. δ: largest over smallest RMS of δ at the residual additions of a stage (at
 weighted operations where there are none) is at most 100; ‖δ‖: the same with the norm per sample,
-which is blind to shapes. loss: within 5 % of what an undecided model pays, over the models where
-that is known.
+which is blind to shapes. loss: not more than 5 % above what an undecided model pays, nor below what
+one pays that knows the class shares or the target's mean, over the models where that is known.
 A model counts if all seeds do. Intervals are Wilson's, over models.
 
 What was measured is kept in results/starts.jsonl as it comes, and a second run takes up where the
@@ -64,7 +64,8 @@ class Row:
         targets: the plan's, by weight; only in the plan's own row.
         delta: largest over smallest RMS δ; ``delta_norm`` with ‖δ‖ per sample.
         at: where those are.
-        loss: over the undecided one, less one; ``judged`` whether that one is known.
+        loss: over the undecided one, less one; over that of the class shares if it is below; 0 in
+            between. ``judged`` whether they are known.
     """
 
     specimen: str
@@ -140,9 +141,20 @@ def measured(specimen: Specimen, model: nn.Module, seed: int) -> Measured:
 
 
 def targets_of(plan: Any) -> dict[str, float | None]:
-    """Targets by every name that a weight has."""
+    """Targets by every name that a weight has; those of tied tables as of what they multiply."""
     network = plan.network
-    return {n: e.target for e in plan for n in (e.name, *network.parameter(e.name).ties)}
+    weighted = {
+        name for op in network.operations if op.kind == "weighted" for name in op.parameters
+    }
+    found: dict[str, float | None] = {}
+    for entry in plan:
+        parameter = network.parameter(entry.name)
+        names = (entry.name, *parameter.ties)
+        target = entry.target
+        if target is not None and parameter.kind == "embedding" and weighted.intersection(names):
+            target *= parameter.layout.out  # unit signals on rows of that length
+        found |= dict.fromkeys(names, target)
+    return found
 
 
 def row(specimen: Specimen, start: str, seed: int) -> Row:
@@ -173,9 +185,19 @@ def row(specimen: Specimen, start: str, seed: int) -> Row:
         delta=float(f"{seen.delta_range:.4g}"),
         delta_norm=float(f"{seen.delta_norm_range:.4g}"),
         at="additions" if seen.at_additions else "weighted operations",
-        loss=float(f"{seen.loss / pays - 1:.4g}") if pays else None,
+        loss=float(f"{beyond(seen.loss, pays, checkup.observation.prior_loss):.4g}")
+        if pays
+        else None,
         judged=bool(pays),
     )
+
+
+def beyond(loss: float, uninformed: float, prior: float | None) -> float:
+    """How far a loss is above equal logits, or below the class shares, as a share of that."""
+    lower = uninformed if prior is None else min(prior, uninformed)
+    if lower <= loss <= uninformed:
+        return 0.0
+    return loss / (uninformed if loss > uninformed else lower) - 1
 
 
 def undecided(specimen: Specimen, seed: int) -> bool:
