@@ -105,6 +105,33 @@ def _at(
     return replace(entry, law=scaled(entry.law, factor), reason=reason)
 
 
+def with_states(
+    network: Network, entries: Iterable[PlanEntry], forecasts: Iterable[Forecast]
+) -> tuple[PlanEntry, ...]:
+    """Entries of recurrent weights with what an isometry makes of the state as their target.
+
+    Args:
+        network: the model as it was read.
+        entries: of the plan.
+        forecasts: of the same plan.
+    """
+    moments = {f.operation: f.second_moment for f in forecasts}
+
+    def state(name: str) -> float | None:
+        seen = [
+            moments.get(op.index)
+            for op in network.operations
+            if name in op.parameters and op.kind in ("weighted", "composite")
+        ]
+        known = [square for square in seen if square]
+        return sum(known) / len(known) if known else None
+
+    return tuple(
+        replace(entry, target=state(entry.name)) if entry.rule == "recurrent" else entry
+        for entry in entries
+    )
+
+
 def compare(forecasts: Iterable[Forecast], observation: Observation) -> tuple[Forecast, ...]:
     """A forecast after the plan was drawn: where theory was off, the measured number.
 

@@ -9,7 +9,7 @@ from firstlight.errors import BadInputError, NoRuleError
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.planning.choice import COMPARED, MOST_WEIGHTS, in_order, predicted
 from firstlight.planning.context import Context
-from firstlight.planning.forecasting import corrected, forecast
+from firstlight.planning.forecasting import corrected, forecast, with_states
 from firstlight.planning.rates import bias_rate_remarks
 from firstlight.planning.refusing import refusals
 from firstlight.planning.rules import RULES
@@ -59,7 +59,7 @@ def make_plan(observation: Observation, wishes: Wishes | None = None) -> Plan:
     foreseen = forecast(context.network, complete, observation)
     return Plan(
         network=context.network,
-        entries=complete,
+        entries=with_states(context.network, complete, foreseen),
         remarks=_remarks(context),
         forecast=foreseen,
         refusals=refusals(context),
