@@ -127,7 +127,9 @@ def with_states(
         return sum(known) / len(known) if known else None
 
     return tuple(
-        replace(entry, target=state(entry.name)) if entry.rule == "recurrent" else entry
+        replace(entry, target=state(entry.name))
+        if entry.rule == "recurrent" and entry.target is None
+        else entry
         for entry in entries
     )
 

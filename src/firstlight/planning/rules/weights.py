@@ -144,9 +144,10 @@ def recurrent(parameter: Parameter, context: Context) -> PlanEntry | None:
         view = (layout.out // layout.in_, layout.in_, layout.in_)
         layout = replace(layout, view=view, roles=("gate", "out", "in"))
     law: Law = Orthogonal()
+    target = None
     reason, source = "an isometry for each gate keeps the state's length", "Saxe et al. 2014"
     if loop is not None and loop.activation is not None and loop.activation.name == "relu":
-        law, source = Identity(), "Le et al. 2015"
+        law, source, target = Identity(), "Le et al. 2015", 0.5
         reason = f"the identity between rectified units keeps the state over {loop.steps} steps"
-    entry = drawn(parameter, law, "recurrent", reason, source)
+    entry = drawn(parameter, law, "recurrent", reason, source, target=target)
     return replace(entry, layout=layout)
