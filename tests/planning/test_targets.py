@@ -169,3 +169,26 @@ def test_a_router_has_not_made_up_its_mind() -> None:
     assert plan["gate.weight"].rule == "router" and plan["gate.weight"].target == pytest.approx(
         0.09
     )
+
+
+def test_a_flow_starts_near_the_identity() -> None:
+    class Coupling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(WIDTH // 2, WIDTH)
+            self.scale, self.shift = (nn.Linear(WIDTH, WIDTH // 2) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = x.chunk(2, dim=-1)
+            hidden = torch.relu(self.body(a))
+            b = b * torch.tanh(self.scale(hidden)).exp() + self.shift(hidden)
+            return torch.cat([b, a], dim=-1)
+
+    model, x = nn.Sequential(*(Coupling() for _ in range(12))), torch.randn(256, WIDTH)
+    plan = fl.plan(model, x)
+    assert plan["0.scale.weight"].rule == "log scale"
+    assert plan["0.scale.weight"].target == pytest.approx(0.01)
+    plan.apply(model, seed=0)
+    with torch.no_grad():
+        # Log scales of std 1 would multiply the second moment by e² in each of twelve couplings.
+        assert float(model(x).square().mean()) < 30

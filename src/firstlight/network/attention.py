@@ -86,6 +86,21 @@ def is_router(graph: Graph, operation: Operation) -> bool:
     return False
 
 
+def makes_log_scale(graph: Graph, operation: Operation) -> bool:
+    """Whether an exponential is taken of a weight's result: log scales, variances, rates."""
+    current = operation
+    for _ in range(_FAR):
+        users = [graph.operations[i] for i in graph.consumers[current.index]]
+        if any(user.function == "exp" for user in users):
+            return True
+        if len(users) != 1 or len(users[0].inputs) != 1 or users[0].kind == "softmax":
+            return False
+        current = users[0]
+        if current.kind not in ("shape", "dropout", "activation", "other"):
+            return False
+    return False
+
+
 def opens_gates(graph: Graph, operation: Operation) -> bool:
     """Whether sigmoids that weigh others follow, past sums and splitting, as in a highway."""
     stack, seen = [operation.index], {operation.index}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from firstlight.network.attention import is_router
+from firstlight.network.attention import is_router, makes_log_scale
 from firstlight.network.branch_ends import activation_ending, normed_after
 from firstlight.network.residual import Branch
 from firstlight.planning.signals import Signal, activated
@@ -42,7 +42,8 @@ again because tokens find themselves.
 ROUTER_LOGITS_STD = 0.3
 """Of what a softmax chooses experts or positions by: all of them get work at the start."""
 
-_LECUN = "LeCun et al. 1998"
+LOG_SCALE_STD = 0.1
+"""Of what an exponential is taken of: couplings of a flow start near the identity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,13 @@ def target_of(operation: Operation, context: Context, signals: Sequence[Signal])
     branch = context.branch_ending_with(operation)
     if branch is not None:
         return _share(branch, context, signals)
+    if makes_log_scale(context.graph, operation):
+        return Target(
+            value=LOG_SCALE_STD**2,
+            rule="log scale",
+            words=f"a log scale of std {LOG_SCALE_STD:g}: what it multiplies stays as it is",
+            source="Kingma & Dhariwal 2018",
+        )
     factor = context.query_factors.get(operation.index)
     if factor is not None:
         words = f"queries of second moment {1 / factor:.3g}: attention logits of unit variance"

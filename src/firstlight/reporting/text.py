@@ -192,8 +192,14 @@ def _plan(plan: Plan, look: Look) -> list[Block]:
         ]
         rows.append(row if roomy else [row[0], *row[2:]])
     blocks: list[Block] = [look.text(wording.plan_summary(plan), "bold"), ""]
+    blocks += [look.text(f"No start can help {refusal}", "error") for refusal in plan.refusals]
+    blocks += [""] if plan.refusals else []
     blocks.append(table(look, heads, rows))
     blocks += _forecast(plan, look)
+    order = wording.ranking(plan)
+    if order:
+        blocks += ["", look.text("Starts by how even they are along the depth:")]
+        blocks += [look.text(f"  {place}") for place in order]
     remarks: list[Block] = [look.text(f"Note: {remark}") for remark in plan.remarks]
     if look.full:
         for same in group(plan, lambda e: e.rejected):

@@ -72,7 +72,7 @@ def _chapter(story: Story) -> Chapter:
         plan_summary=wording.plan_summary(plan) if plan else "",
         plan=_plan(plan) if plan else None,
         rejected=_rejected(plan) if plan else None,
-        remarks=(*plan.remarks, *_expected(plan)) if plan else (),
+        remarks=_remarks(plan) if plan else (),
         receipt_summary=wording.receipt_summary(receipt) if receipt else "",
         receipt=_receipt(receipt) if receipt else None,
         proof=race.verdict if race else "",
@@ -220,6 +220,14 @@ def _plan(plan: Plan) -> Table:
         heads=("parameter", "shape", "law", "rule", "reason (source)"),
         rows=tuple(rows),
     )
+
+
+def _remarks(plan: Plan) -> tuple[str, ...]:
+    """Refusals first, then what the plan assumes, expects, and how other starts compare."""
+    refused = (f"No start can help {refusal}" for refusal in plan.refusals)
+    order = wording.ranking(plan)
+    compared = (f"Starts by how even they are along the depth: {'; '.join(order)}.",)
+    return (*refused, *plan.remarks, *_expected(plan), *(compared if order else ()))
 
 
 def _expected(plan: Plan) -> tuple[str, ...]:

@@ -11,6 +11,9 @@ from firstlight.reporting.signal import change, hidden
 
 SEVERITIES = ("error", "warning", "note")
 
+_LOST, _EVEN = 1e29, 1.01
+"""Ratios of largest to smallest along the depth that are not worth a number."""
+
 
 def count(n: int, noun: str) -> str:
     """``1 error``, ``2 errors``."""
@@ -188,3 +191,20 @@ def race_conditions(race: Race) -> str:
         f"{count(runs, 'seed')} per start, {count(race.steps, 'step')} of {race.optimizer}, "
         f"batches of {race.batch_size}, each start at its own best learning rate"
     )
+
+
+def ranking(plan: Plan) -> tuple[str, ...]:
+    """The plan's place among other starts, the most even first, in a sentence each."""
+    if len(plan.ranking) < 2:
+        return ()
+    return tuple(
+        f"{place.technique}: {_range('second moment', place.forward_ratio)},"
+        f" {_range('‖δ‖²', place.delta_ratio)} ({place.how})"
+        for place in plan.ranking
+    )
+
+
+def _range(what: str, ratio: float) -> str:
+    if ratio >= _LOST:
+        return f"{what} lost along the depth"
+    return f"{what} within × {ratio:.3g}" if ratio >= _EVEN else f"{what} even"
