@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from firstlight.network.attention import SCALING, query_factors
+from firstlight.network.attention import query_factors
 from firstlight.network.branch_ends import has_own_size
 from firstlight.network.graph import Chain, Graph
 from firstlight.network.norms import norms_by_hand
 from firstlight.network.recurrence import Recurrence, recurrences
 from firstlight.network.residual import Branch
 from firstlight.planning.chains import ChainPlan, plan_chain
-from firstlight.planning.signals import Signal, propagated
-from firstlight.planning.targets import TIED_LOGITS_STD, Target, target_of
+from firstlight.planning.flow import ADDING, Flow
+from firstlight.planning.targets import TIED_LOGITS_STD
 from firstlight.planning.wishes import Wishes, resolved
 from firstlight.records.checkup import Observation, ParameterReading
 from firstlight.records.network import ActivationRef, Network, Operation, Parameter
@@ -38,14 +37,11 @@ Forward gains let it change by E φ′² / E φ² a layer: 1 for ReLU, 0.15 for 
 _ATTENTION = frozenset({"MultiheadAttention", "NonDynamicallyQuantizableLinear"})
 """Torch's attention, and the class of its output projection, which has no other use."""
 
-_ADDING = frozenset({"add", "radd", "iadd"})
 _WIDEST_GATE_BIAS = 5.0
 """Beyond this a gate is shut for good: σ(−5) = 0.7 %."""
 _SQUASHING = frozenset({"sigmoid", "tanh", "hardsigmoid", "hardtanh"})
 _RECTIFIERS = frozenset({"relu", "leaky_relu", "relu6"})
 _SAME = 1e-6
-_STATE_SQUARE = 0.2
-"""Second moment of what comes out of a recurrent layer: a bounded function of unit sums, gated."""
 
 
 def is_deep(chain: Chain) -> bool:
@@ -289,7 +285,7 @@ class Context:
         if operation.kind == "embedding":
             return self._is_same_for_all(operation)
         wide = sum(size > 1 for size in parameter.layout.shape) > 1
-        return operation.function in _ADDING and wide
+        return operation.function in ADDING and wide
 
     def _is_same_for_all(self, operation: Operation) -> bool:
         samples = self.observation.samples
@@ -328,79 +324,16 @@ class Context:
             return self._token_square / 2
         return 1.0
 
-    def _planned_square(self, parameter: Parameter) -> float:
+    def planned_square(self, parameter: Parameter) -> float:
+        """The same, or what was measured where the parameter stays as it is."""
         if self.is_kept(parameter) or not parameter.trainable:
             return self.parameter_reading(parameter).value_rms ** 2
         return self.lookup_square(parameter)
 
-    def _given(self, operation: Operation, signals: Sequence[Signal]) -> Signal | None:
-        """What the plan sets a result to."""
-        if operation.kind == "input":
-            return Signal(0.0, self.observation.input_second_moment or 1.0)
-        if operation.kind == "weighted":
-            self._targets[operation.index] = target = target_of(operation, self, signals)
-            return Signal(0.0, self._weighted_square(operation, target))
-        if operation.kind == "embedding":
-            squares = [
-                self._planned_square(self.network.parameter(n)) for n in operation.parameters
-            ]
-            return Signal(0.0, max(squares, default=1.0))
-        if self.is_norm(operation):
-            return Signal(0.0, 0.0 if self.stays_zero(operation) else 1.0)
-        if operation.kind == "composite" and operation.score_scale is None:
-            return Signal(0.0, _STATE_SQUARE)
-        if operation.kind == "other" and operation.parameters and operation.inputs:
-            return self._shifted(operation, signals[operation.inputs[0]])
-        return None
-
-    def _weighted_square(self, operation: Operation, target: Target) -> float:
-        """The target, or what was measured where the weight stays as it is."""
-        weights = [self.network.parameter(name) for name in operation.parameters]
-        matrices = [p for p in weights if p.kind in ("weight", "embedding")]
-        if matrices and all(self.is_kept(p) or not p.trainable for p in matrices):
-            seen = self.observation.reading(operation.index)
-            if seen is not None and seen.second_moment is not None:
-                return seen.second_moment.value
-        branch = self.branch_ending_with(operation)
-        if branch is not None and any(self.is_zero(p) for p in matrices):
-            return 0.0
-        return target.value
-
-    def _shifted(self, operation: Operation, signal: Signal) -> Signal | None:
-        """A signal times a scale of the model's own, or plus positions."""
-        parameters = [self.network.parameter(name) for name in operation.parameters]
-        if operation.function in SCALING:
-            square = math.prod(self.parameter_reading(p).value_rms ** 2 for p in parameters)
-            if operation.function in ("div", "truediv"):
-                square = 1 / square if square else 1.0
-            return Signal(signal.mean * math.sqrt(square), signal.square * square)
-        if operation.function in _ADDING:
-            added = sum(self._planned_square(p) for p in parameters if self.is_position(p))
-            return Signal(signal.mean, signal.square + added)
-        return None
-
     @cached_property
-    def _targets(self) -> dict[int, Target]:
-        return {}
-
-    @cached_property
-    def signals(self) -> tuple[Signal, ...]:
-        """The planned signal of every operation."""
-        return propagated(self.graph.operations, self._given)
-
-    def target(self, operation: Operation) -> Target:
-        """What a weighted operation's result should be."""
-        _ = self.signals
-        return self._targets[operation.index]
-
-    def incoming(self, operation: Operation) -> Signal:
-        """What arrives at a weighted operation."""
-        sources = [self.signals[i] for i in operation.inputs]
-        if not sources:
-            return Signal(0.0, 1.0)
-        if operation.function in ("bilinear", "einsum"):
-            return Signal(0.0, math.prod(signal.square for signal in sources))
-        return sources[0]
+    def flow(self) -> Flow:
+        """What arrives where, and what each weight is asked to make of it."""
+        return Flow(self)
 
     def direction_of(self, magnitude: Parameter) -> Parameter | None:
         """The direction v that belongs to a weight norm's scale g."""

@@ -42,7 +42,7 @@ _OF_SPREAD = 1 / 8
 which it stays as it is: a third pass would not bring them nearer to the target."""
 
 
-class _Session:
+class _Passes:
     """A model whose parameters hold the drawn values, and what is known of its weights."""
 
     def __init__(
@@ -280,17 +280,17 @@ def calibrate(
     ):
         if not model.training:
             model.train()
-        session = _Session(model, named, given, targets, step, centred)
-        session.sweep()
-        held = session.unsettled()
+        passes = _Passes(model, named, given, targets, step, centred)
+        passes.sweep()
+        held = passes.unsettled()
         if held:
-            session.hold(held)
-            session.sweep()
-            if session.correct(held) and session.forwards < _FORWARDS:
-                session.sweep()
+            passes.hold(held)
+            passes.sweep()
+            if passes.correct(held) and passes.forwards < _FORWARDS:
+                passes.sweep()
         if backward:
-            _balance(session)
-        return session.result()
+            _balance(passes)
+        return passes.result()
 
 
 def _held(
@@ -304,21 +304,21 @@ def _held(
     return {id(p): p.detach().clone() for p in own if id(p) not in drawn} | drawn
 
 
-def _balance(session: _Session) -> None:
+def _balance(passes: _Passes) -> None:
     """Apply the backward balance, and bring what it does not touch back to its target."""
-    for name, weight in session.weights.items():
-        weight.set(session.factors[name])
-    session.differentiable = True
-    shared = {name for name, weight in session.weights.items() if weight.fixed}
+    for name, weight in passes.weights.items():
+        weight.set(passes.factors[name])
+    passes.differentiable = True
+    shared = {name for name, weight in passes.weights.items() if weight.fixed}
     changes = balanced(
-        session.model,
-        session.names,
-        {n: p for n, p in session.named.items() if p.requires_grad},
-        set(session.weights) - shared - set(session.left),
-        lambda tracer: session.run(tracer, session.given[0]),
+        passes.model,
+        passes.names,
+        {n: p for n, p in passes.named.items() if p.requires_grad},
+        set(passes.weights) - shared - set(passes.left),
+        lambda tracer: passes.run(tracer, passes.given[0]),
     )
-    session.forwards += 1
-    session.hold(changes)
+    passes.forwards += 1
+    passes.hold(changes)
     for name, change in changes.items():
-        session.factors[name] *= change
-    session.sweep()
+        passes.factors[name] *= change
+    passes.sweep()

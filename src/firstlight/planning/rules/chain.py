@@ -54,9 +54,9 @@ def deep_chain(parameter: Parameter, context: Context) -> PlanEntry | None:
         return None
     reference = place.chain.activation or ActivationRef(name="linear")
     rule, reason, source = _chain_words(place, planned.run)
-    target = context.target(operation).value
+    target = context.flow.target(operation).value
     if place.is_first:
-        law = planned.first_law(context.incoming(operation).square)
+        law = planned.first_law(context.flow.incoming(operation).square)
         reason = f"first of its chain, sets the length; {reason}"
     elif place.is_last:
         std = math.sqrt(target)

@@ -77,8 +77,8 @@ def scaled(parameter: Parameter, context: Context) -> PlanEntry | None:
     if operation is None or operation.kind != "weighted":
         reason = "not multiplied with a signal in the pass that was looked at: 1/√fan_in"
         return drawn(parameter, Normal(std=1 / math.sqrt(fan)), "variance scaling", reason, LECUN)
-    target = context.target(operation)
-    square = context.incoming(operation).square
+    target = context.flow.target(operation)
+    square = context.flow.incoming(operation).square
     feed = context.graph.feed(operation).activation
     name, source = _name_of_gain(feed)
     fed = _fed_by(operation, context, square)
