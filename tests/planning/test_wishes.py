@@ -113,5 +113,6 @@ def test_plans_are_edited_compared_and_read_back() -> None:
     assert plan["body.weight"].law != law and isinstance(plan["body.weight"].law, Normal)
     with pytest.raises(fl.BadInputError, match="no parameter 'bodyweight'"):
         plan.edit("bodyweight", law)
-    kept = fl.plan(Classifier(), IDS, keep=["head.bias"])
-    assert [str(d) for d in plan.diff(kept)] == ["head.bias: Constant(value=0.0) → keep"]
+    kept = fl.plan(Classifier(), IDS, keep=["head.*"])
+    assert [d.name for d in plan.diff(kept)] == ["head.weight", "head.bias"]
+    assert str(plan.diff(kept)[1]) == "head.bias: Constant(value=0.0) → keep"
