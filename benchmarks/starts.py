@@ -47,6 +47,7 @@ from zoo.starts import RIVALS, limited, started
 
 import firstlight as fl
 from firstlight.frameworks.torch import batches
+from firstlight.planning.targets import TIED_LOGITS_STD
 
 RESULTS = Path(__file__).parent / "results" / "starts.jsonl"
 SECONDS = 60
@@ -152,7 +153,7 @@ def targets_of(plan: Any) -> dict[str, float | None]:
         names = (entry.name, *parameter.ties)
         target = entry.target
         if target is not None and parameter.kind == "embedding" and weighted.intersection(names):
-            target *= parameter.layout.out  # unit signals on rows of that length
+            target = TIED_LOGITS_STD**2
         found |= dict.fromkeys(names, target)
     return found
 

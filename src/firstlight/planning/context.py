@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from firstlight.network.attention import query_factors
+from firstlight.network.attention import SCALING, opens_gates, query_factors
 from firstlight.network.branch_ends import has_own_size
 from firstlight.network.graph import Chain, Graph
 from firstlight.network.norms import norms_by_hand
@@ -225,6 +225,33 @@ class Context:
             ends.add(current.index)
         return ends == {operation.index}
 
+    def keeps_pattern(self, parameter: Parameter) -> bool:
+        """Whether a bias opens or closes gates by constants that the model's author chose."""
+        operation = self.user(parameter)
+        patterned = operation is not None and self.has_pattern(parameter)
+        return patterned and operation is not None and opens_gates(self.graph, operation)
+
+    def head_bias(self, parameter: Parameter) -> tuple[float, ...] | None:
+        """What an output's bias should start at: class shares, means; None where that is zero."""
+        constant, operation = self.observation.best_constant, self.user(parameter)
+        if constant is None or operation is None or not self.makes_output(operation):
+            return None
+        return constant if len(constant) == parameter.layout.out else None
+
+    def bias_square(self, operation: Operation) -> float:
+        """Mean square of the biases that an operation adds and that do not start at zero."""
+        found = 0.0
+        for name in operation.parameters:
+            parameter = self.network.parameter(name)
+            if parameter.kind != "bias":
+                continue
+            stays = self.is_kept(parameter) or not parameter.trainable
+            if stays or self.keeps_pattern(parameter):
+                found += self.parameter_reading(parameter).value_rms ** 2
+            elif (constant := self.head_bias(parameter)) is not None:
+                found += sum(value**2 for value in constant) / len(constant)
+        return found
+
     # Residual streams ---------------------------------------------------------------------------
 
     @cached_property
@@ -319,10 +346,23 @@ class Context:
     def lookup_square(self, parameter: Parameter) -> float:
         """Planned second moment of an embedding, a position or a token."""
         if parameter.kind == "embedding" and self.is_tied(parameter):
-            return TIED_LOGITS_STD**2 / parameter.layout.out
+            return TIED_LOGITS_STD**2 / parameter.layout.out / self._scale_before_head(parameter)
         if self.is_position(parameter):
             return self._token_square / 2
         return 1.0
+
+    def _scale_before_head(self, parameter: Parameter) -> float:
+        """The square of the constants by which a signal is multiplied before tied logits (T5)."""
+        head = next(op for op in self._users[parameter.name] if op.kind == "weighted")
+        square, current = 1.0, head
+        while len(current.inputs) == 1:
+            current = self.graph.operations[current.inputs[0]]
+            if current.kind not in ("shape", "dropout", "other") or current.parameters:
+                break
+            if current.function in SCALING and len(current.option("constant")) > 1:
+                factor = current.option("constant")[1]
+                square *= 1 / factor if "div" in current.function else factor
+        return square if 0 < square < math.inf else 1.0
 
     def planned_square(self, parameter: Parameter) -> float:
         """The same, or what was measured where the parameter stays as it is."""

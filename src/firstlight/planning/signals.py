@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from firstlight.network.attention import SCALING
 from firstlight.records.network import ActivationRef, Operation
 from firstlight.theory.activations import activation
 from firstlight.theory.quadrature import gaussian_rule
@@ -63,6 +64,11 @@ def _result(
     if operation.score_scale is not None and len(inputs) == 3:
         shape = operations[operation.inputs[1]].shape
         return _attended(operation, inputs, shape[-2] if len(shape) > 1 else 1)
+    if operation.kind == "other" and operation.function in SCALING and operation.option("constant"):
+        mean, square = operation.option("constant")[:2]
+        if "div" in operation.function:
+            mean, square = (1 / mean, 1 / square) if mean and square else (1.0, 1.0)
+        return Signal(inputs[0].mean * mean, inputs[0].square * square)
     if operation.kind == "concatenate":
         sizes = [prod(operations[i].shape) for i in operation.inputs]
         shares = [size / max(1, sum(sizes)) for size in sizes]

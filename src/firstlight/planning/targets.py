@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from firstlight.network.attention import is_router, makes_log_scale
@@ -52,12 +52,14 @@ class Target:
 
     Args:
         value: the second moment.
+        bias: the part of it that a bias makes which does not start at zero.
         rule: short name of why.
         words: the same as the end of a reason.
         source: where it comes from.
     """
 
     value: float
+    bias: float = 0.0
     rule: str
     words: str
     source: str
@@ -120,13 +122,19 @@ def _in_chain(operation: Operation, context: Context) -> Target | None:
 
 
 def target_of(operation: Operation, context: Context, signals: Sequence[Signal]) -> Target:
-    """The target of one weighted operation.
+    """The target of one weighted operation, its bias included.
 
     Args:
         operation: of kind weighted.
         context: the network as the rules see it.
         signals: what is known of the operations before it.
     """
+    found = _of_weight(operation, context, signals)
+    bias = context.bias_square(operation)
+    return replace(found, value=found.value + bias, bias=bias) if bias else found
+
+
+def _of_weight(operation: Operation, context: Context, signals: Sequence[Signal]) -> Target:
     found = _in_chain(operation, context)
     if found is not None:
         return found

@@ -6,7 +6,6 @@ from firstlight.errors import BadInputError
 from firstlight.initializers.gates import LSTM_GATES
 from firstlight.initializers.registry import technique
 from firstlight.initializers.technique import Technique
-from firstlight.network.attention import opens_gates
 from firstlight.planning.context import Context
 from firstlight.planning.rules.entries import ONES, ZEROS, drawn, kept
 from firstlight.records.law import Listed
@@ -64,19 +63,16 @@ def biases(parameter: Parameter, context: Context) -> PlanEntry | None:
     """2. Biases 0, but for what a model must know at once: when to remember, and what is common."""
     if parameter.kind != "bias":
         return None
-    operation = context.user(parameter)
     gates = dict(parameter.layout.stacks).get("gate", 0)
     if gates == LSTM_GATES and "bias_ih" in parameter.name:
         law = technique("forget_bias").law_for(parameter.layout)
         reason = "forget gate 1, the others 0: σ(1) = 0.73 of the memory stays at each step"
         return drawn(parameter, law, "forget bias", reason, "Jozefowicz et al. 2015")
-    gates_of = operation if context.has_pattern(parameter) else None
-    if gates_of is not None and opens_gates(context.graph, gates_of):
+    if context.keeps_pattern(parameter):
         reason = "opens or closes gates by constants of the model's own choice"
         return kept(parameter, "own constant", reason, "the model")
-    constant = context.observation.best_constant
-    ends = operation is not None and context.makes_output(operation)
-    if ends and constant is not None and len(constant) == parameter.layout.out:
+    constant = context.head_bias(parameter)
+    if constant is not None:
         words = "the log of the class shares" if len(constant) > 1 else "the log odds of the target"
         if context.observation.task == "regression":
             words = "the mean of the target"

@@ -82,7 +82,11 @@ def scaled(parameter: Parameter, context: Context) -> PlanEntry | None:
     feed = context.graph.feed(operation).activation
     name, source = _name_of_gain(feed)
     fed = _fed_by(operation, context, square)
-    std = math.sqrt(target.value / (fan * square)) if square > 0 else 1 / math.sqrt(fan)
+    std = (
+        math.sqrt((target.value - target.bias) / (fan * square))
+        if square > 0
+        else 1 / math.sqrt(fan)
+    )
     rejected = _rejected_backward(feed)
     if target.rule == "head":
         why = "no gradient passes at step one; slower at depth"
