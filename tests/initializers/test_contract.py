@@ -212,7 +212,11 @@ def test_law_moments_hold_in_the_layer(entry: Any) -> None:
         layer = nn.Bilinear(30, 40, 50, bias=False)
     if entry.name == "flax_embed":
         layer = nn.Embedding(800, 64)
-    parameter = describe_parameters(layer)[0]
+    if entry.name in ("forget_bias", "chrono"):
+        layer = nn.LSTM(4, 2000)
+    described = describe_parameters(layer)
+    gates = (p for p in described if entry.name in ("forget_bias", "chrono") and p.kind == "bias")
+    parameter = next(gates, described[0])
     layout, spread = parameter.layout, parameter.fans
     options = {}
     if entry.name == "torch_bias":

@@ -38,11 +38,11 @@ def test_deep_convolutions_are_healthy_after_initialize(activation, channels):
 
 def test_dropout_divides_the_gain():
     """Inverted dropout makes E φ² larger by 1/(1 − p); twenty layers of it must stay in range."""
-    receipt = fl.initialize(chain(20, nn.ReLU(), nn.Dropout(0.5)), vectors(), seed=0)
-    assert receipt.after.healthy
-    law = receipt.plan["3.weight"].law
-    assert law.std == pytest.approx((2 * 0.5 / 64) ** 0.5, rel=1e-6)
-    assert "dropout (50%)" in receipt.plan["3.weight"].reason
+    model = chain(20, nn.ReLU(), nn.Dropout(0.5))
+    plan = fl.plan(model, vectors())
+    assert plan["3.weight"].law.std == pytest.approx((2 * 0.5 / 64) ** 0.5, rel=0.03)
+    assert "dropout (50%)" in plan["3.weight"].reason
+    assert fl.initialize(model, vectors(), seed=0).after.healthy
 
 
 def test_dropout_of_nothing_is_no_noise():

@@ -396,20 +396,27 @@ def test_subclasses_are_read_as_their_parents_unless_they_store_otherwise() -> N
 
 
 @pytest.mark.parametrize(
-    ("wrap", "originals"),
+    ("wrap", "kinds"),
     [
-        (parametrizations.weight_norm, {"original0", "original1"}),
-        (parametrizations.orthogonal, {"original"}),
-        (parametrizations.spectral_norm, {"original"}),
+        (parametrizations.weight_norm, {"original0": "magnitude", "original1": "weight"}),
+        (parametrizations.orthogonal, {"original": "other"}),
+        (parametrizations.spectral_norm, {"original": "weight"}),
     ],
 )
-def test_parametrized_weights_are_other(wrap: Any, originals: set[str]) -> None:
-    described = read(wrap(nn.Linear(4, 4)))
-    assert set(described) == {"bias", *(f"parametrizations.weight.{o}" for o in originals)}
+def test_parametrizations_are_opened_where_they_are_known(wrap: Any, kinds: dict[str, str]) -> None:
+    described = read(wrap(nn.Linear(4, 6)) if "original0" in kinds else wrap(nn.Linear(4, 4)))
+    assert set(described) == {"bias", *(f"parametrizations.weight.{name}" for name in kinds)}
     assert (described["bias"].kind, described["bias"].module) == ("bias", "Linear")
-    for original in originals:
-        parameter = described[f"parametrizations.weight.{original}"]
-        assert (parameter.kind, parameter.fans) == ("other", None)
+    for name, kind in kinds.items():
+        parameter = described[f"parametrizations.weight.{name}"]
+        assert (parameter.kind, parameter.module) == (kind, "Linear")
+        assert parameter.parametrization == (
+            {"original0": "weight_norm", "original1": "weight_norm"}.get(name)
+            or ("Orthogonal" if kind == "other" else "spectral_norm")
+        )
+        assert (parameter.fans is None) is (kind != "weight")
+        if kind == "weight":
+            assert parameter.fans is not None and parameter.fans.forward == 4
 
 
 def test_pruned_weights_are_other() -> None:

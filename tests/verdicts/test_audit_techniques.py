@@ -59,6 +59,8 @@ AT_HOME = {
     "torch_rnn": ("gate", "out", "in"),
     "torch_multihead_packed": ("qkv", "out", "in"),
     "torch_bias": ("out",),
+    "forget_bias": None,  # biases of gates: in test_gates.py
+    "chrono": None,
     "mimetic": None,  # a factor alone has no law that a tensor shows
 }
 BIAS_FAN_IN = 30

@@ -196,6 +196,9 @@ def init(
     override: Override = (),
     prefer: Prefer = None,
     plan: Annotated[Path | None, Parameter(help="Draw this plan (JSON) instead.")] = None,
+    calibrate: Annotated[
+        bool, Parameter(help="Correct the scales by measuring, where a batch is given.")
+    ] = True,
     seed: Seed = None,
     namespace: Annotated[str, Parameter(help="Keeps models with equal names apart.")] = "",
     json: AsJson = False,
@@ -221,6 +224,7 @@ def init(
                 only=only or None,
                 overrides=_pairs(override),
                 prefer=prefer,
+                calibrate=None if calibrate else False,
                 seed=seed,
                 namespace=namespace,
             )

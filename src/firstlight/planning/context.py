@@ -326,9 +326,9 @@ class Context:
         return seen.sample_spread <= _SAME**2 * seen.second_moment.value
 
     def is_alone(self, parameter: Parameter, operation: Operation) -> bool:
-        """Whether no other parameter but biases takes part in an operation."""
+        """Whether no weight but this one takes part in an operation."""
         others = (self.network.parameter(n) for n in operation.parameters if n != parameter.name)
-        return all(other.kind == "bias" for other in others)
+        return all(other.kind in ("bias", "other") for other in others)
 
     def is_scale(self, parameter: Parameter) -> bool:
         """Whether a raw parameter multiplies or shifts unit by unit, or steers attention."""

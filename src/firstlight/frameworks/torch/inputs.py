@@ -6,6 +6,8 @@ how much of the signal is common to what they average.
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from firstlight.records.checkup import InputReading
@@ -25,6 +27,8 @@ def input_reading(operation: Operation, tensor: Tensor) -> InputReading | None:
     if values.numel() == 0 or values.dim() == 0:
         return None
     values = values.float()
+    if not math.isfinite(float(values.square().sum())):
+        return None  # their squares leave the range of float32
     axes = (1 % values.dim(), values.dim() - 1)
     found = [_likeness(values, axis) for axis in axes]
     found.append(_likeness(values[:, None], 1))

@@ -255,10 +255,9 @@ def observe(
                 f"{type(model).__name__}: raised {type(error).__name__} on a batch of"
                 f" {batches.shapes_of(given)}: {' '.join(str(error).split()) or 'no message'}"
             ) from error
-        described = [
-            refined(p, tracer.uses[p.name]) if p.kind == "other" and p.name in tracer.uses else p
-            for p in described
-        ]
+        if lean:  # a plan must know what raw parameters are; a check judges them by their use
+            raw = {p.name for p in described if p.kind == "other"} & set(tracer.uses)
+            described = [refined(p, tracer.uses[p.name]) if p.name in raw else p for p in described]
         again = batches.placed(batch, device)  # the model may have written into the first copy
         return _backward(
             model,
