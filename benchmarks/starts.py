@@ -13,7 +13,7 @@ counts as a failure in every other column. no error: `firstlight.check` finds no
 second moment of every weighted operation's result is within [1/4, 4] of its target: the plan's; 1
 where it states none; for the other starts whichever of both is nearer. Weights that are zero on
 purpose are left out. δ: largest over smallest RMS of δ at the residual additions of a stage (at
-weighted operations where there are none) is at most 100; ‖δ‖: the same with the norm per sample,
+hidden weights where there are none) is at most 100; ‖δ‖: the same with the norm per sample,
 which is blind to shapes. loss: not more than 5 % above what an undecided model pays, nor below what
 one pays that knows the class shares or the target's mean, over the models where that is known.
 A model counts if all seeds do. Intervals are Wilson's, over models.

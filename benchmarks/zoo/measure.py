@@ -138,6 +138,19 @@ class Recorder(TorchFunctionMode):
                 return
 
 
+def weights_behind(node: Node) -> bool:
+    """Whether another product with a weight reads what a node made."""
+    stack, seen = list(node.children), set()
+    while stack:
+        current = stack.pop()
+        if current.weights:
+            return True
+        if id(current) not in seen:
+            seen.add(id(current))
+            stack.extend(current.children)
+    return False
+
+
 def _take(node: Node, grad: Tensor) -> None:
     node.delta = (float(grad.detach().double().square().sum()), grad.numel())
 
@@ -162,15 +175,17 @@ def measure(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], Tenso
     if fed is not None and all(n.delta[0] == 0 for n in inner if n.delta):
         torch.autograd.grad((fed * torch.randn_like(fed)).sum(), trainable, allow_unused=True)
     stages = defaultdict[Node, list[Delta]](list)
-    weighted = defaultdict[tuple[str, ...], list[Delta]](list)
+    weighted, heads = (defaultdict[tuple[str, ...], list[Delta]](list) for _ in range(2))
     for node in seen.order:
         if node.delta and node.stage:
             stages[node.stage].append(node.delta)
         if node.delta and node.weights and not is_gate(node) and not waits(node):
-            weighted[node.weights].append(node.delta)
+            ends = not weights_behind(node)  # a head is small on purpose, and all behind it with it
+            (heads if ends else weighted)[node.weights].append(node.delta)
     lists = list(stages.values())
     at_additions = sum(map(len, lists)) > 1
     if not at_additions:
+        weighted = weighted if len(weighted) > 1 else weighted | heads
         lists = [[(sum(s for s, _ in d), sum(n for _, n in d)) for d in weighted.values()]]
     elif all(len(stage) == 1 for stage in lists):
         lists = [[stage[0] for stage in lists]]
