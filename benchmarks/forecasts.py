@@ -2,8 +2,9 @@
 
     python benchmarks/forecasts.py [--part zoo] [--draws 16] [--only REGEX] [--worst 20]
 
-Each specimen of `zoo` is planned once, then calibrated and drawn several times as `initialize` does;
-the batch stays the same, and the steps of a loop written out count as one operation. The measured second moment of an operation is the mean over the draws. At width 48 one draw of a weight
+Each specimen of `zoo` is planned once, then calibrated and drawn several times, as `initialize`
+does; the batch stays the same, and the steps of a loop written out count as one operation. The
+measured second moment of an operation is the mean over the draws. At width 48 one draw of a weight
 moves its result by some twenty per cent, which says nothing about the forecast: the standard error
 of the mean, from the spread over the draws, is printed, and an operation whose error is above
 RESOLVED of its mean is heavy-tailed: a tenth cannot be told there. It is left out of the share,
@@ -119,7 +120,7 @@ def cases(specimen: Specimen, draws: int) -> list[Case]:
 
 
 def _loops_once(cases: list[Case]) -> list[Case]:
-    """The steps of a loop as one case, by their means: a recurrence written out is one operation."""
+    """The steps of a loop as one case, by their means."""
     groups: dict[str, list[Case]] = {}
     for case in cases:
         groups.setdefault(case.operation.name.partition("#")[0], []).append(case)
