@@ -69,7 +69,7 @@ def _chapter(story: Story) -> Chapter:
         maps=_maps(first, second, found) if first else (),
         operations=_operations(first, second) if first else None,
         remaining=tuple(_item(f) for f in wording.by_severity(second.findings)) if second else (),
-        plan_summary=wording.plan_summary(plan) if plan else "",
+        plan_summary=_summary(plan) if plan else "",
         plan=_plan(plan) if plan else None,
         rejected=_rejected(plan) if plan else None,
         remarks=_remarks(plan) if plan else (),
@@ -222,12 +222,17 @@ def _plan(plan: Plan) -> Table:
     )
 
 
+def _summary(plan: Plan) -> str:
+    """What is drawn, and first of all where that cannot help."""
+    refused = (f"No start can help {refusal}." for refusal in plan.refusals)
+    return " ".join((*refused, wording.plan_summary(plan)))
+
+
 def _remarks(plan: Plan) -> tuple[str, ...]:
-    """Refusals first, then what the plan assumes, expects, and how other starts compare."""
-    refused = (f"No start can help {refusal}" for refusal in plan.refusals)
+    """What the plan assumes, expects, and how other starts compare."""
     order = wording.ranking(plan)
     compared = (f"Starts by how even they are along the depth: {'; '.join(order)}.",)
-    return (*refused, *plan.remarks, *_expected(plan), *(compared if order else ()))
+    return (*plan.remarks, *_expected(plan), *(compared if order else ()))
 
 
 def _expected(plan: Plan) -> tuple[str, ...]:
