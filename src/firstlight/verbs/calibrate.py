@@ -51,7 +51,7 @@ def calibrate(
         namespace: as for `apply`.
         center: also set biases to minus the mean of each unit; needs weights with a bias.
         backward: trade the forward targets against the flow of δ within chains: each weight gets a
-            further factor r^(−1/4), |f| within [½, 2], where r is the ratio of ‖δ‖² before and
+            further factor r^(−1/4), between ½ and 2, where r is the ratio of ‖δ‖² before and
             behind it. Costs two more forward passes and one backward pass.
         inputs: makes of each batch what the model is called with: ``lambda batch: batch[0]`` where
             a loader gives (inputs, targets). They are never split by guess.
