@@ -42,9 +42,8 @@ def _added(signals: Sequence[Signal]) -> Signal:
     return Signal(mean, sum(signal.square - signal.mean**2 for signal in signals) + mean**2)
 
 
-def _attended(operation: Operation, signals: Sequence[Signal], keys: int) -> Signal:
+def _attended(signals: Sequence[Signal], keys: int) -> Signal:
     """Values averaged with weights ∝ eˣ, x of unit variance: Σp² ≈ e/keys of their variance."""
-    del operation
     mean, square = signals[-1]
     return Signal(mean, mean**2 + (square - mean**2) * min(1.0, np.e / max(keys, 1)))
 
@@ -63,7 +62,7 @@ def _result(
         return Signal(mean, square / max(1 - operation.rate, 1e-6))
     if operation.score_scale is not None and len(inputs) == 3:
         shape = operations[operation.inputs[1]].shape
-        return _attended(operation, inputs, shape[-2] if len(shape) > 1 else 1)
+        return _attended(inputs, shape[-2] if len(shape) > 1 else 1)
     if operation.kind == "other" and operation.function in SCALING and operation.option("constant"):
         mean, square = operation.option("constant")[:2]
         if "div" in operation.function:
