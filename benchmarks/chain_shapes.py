@@ -10,6 +10,7 @@ normal at the last hidden pre-activation. Worst cases are printed with their bou
 
 --train: accuracy on the digits beside every peer's, by SGD (momentum 0.9, batches of 64, gradient
 norm clipped at 1), the same grid of learning rates for every start, best rate on a seed of its own.
+Results are kept; --train --show prints those that there are, --again plan measures a start anew.
 """
 
 from __future__ import annotations
@@ -175,6 +176,8 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=[""], help="beginnings of their names")
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--steps", type=int, default=60, help="of training")
+    parser.add_argument("--show", action="store_true", help="with --train: only what is kept")
+    parser.add_argument("--again", nargs="+", help="with --train: starts to measure anew")
     options = parser.parse_args()
     kind = "convolutional" if options.conv else "dense"
     every = CONVOLUTIONAL if options.conv else DENSE

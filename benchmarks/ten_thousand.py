@@ -1,6 +1,6 @@
 """10,000 plain layers, no norm, no skip: do they train? ReLU with biases, tanh with and without.
 
-    python benchmarks/ten_thousand.py [--tasks REGEX] [--starts REGEX] [--steps 40] [--rates ...]
+    python benchmarks/ten_thousand.py [--tasks REGEX] [--starts REGEX] [--rates ...] [--seeds 0 1 2]
     python benchmarks/ten_thousand.py --depth 1000        # the same in minutes
     python benchmarks/ten_thousand.py --show              # what is kept, without training
 
@@ -25,6 +25,7 @@ import resource
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -90,11 +91,12 @@ class Run:
     spread: float
     start_core_seconds: float
     looks: tuple[Look, ...]
+    seed: int = 0
 
     @property
-    def key(self) -> tuple[str, int, str, float, float]:
+    def key(self) -> tuple[str, int, str, float, float, int]:
         """What makes it this run and no other."""
-        return self.task, self.depth, self.start, self.rate, round(self.bias_rate, 6)
+        return self.task, self.depth, self.start, self.rate, round(self.bias_rate, 6), self.seed
 
 
 def network(task: Task, depth: int) -> nn.Sequential:
@@ -108,12 +110,12 @@ def network(task: Task, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(width, 10, bias=task.biases))
 
 
-def started(task: Task, depth: int, start: str, x: Tensor) -> nn.Sequential:
+def started(task: Task, depth: int, start: str, x: Tensor, seed: int) -> nn.Sequential:
     """The network with its weights drawn."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = network(task, depth)
     if start == "plan":
-        fl.plan(model, x[:BATCH]).apply(model, seed=0)
+        fl.plan(model, x[:BATCH]).apply(model, seed=seed)
     elif start != "default":
         draw = {"he_normal": nn.init.kaiming_normal_, "glorot_normal": nn.init.xavier_normal_}[
             start
@@ -158,6 +160,7 @@ def train(
     bias_rate: float,
     steps: int,
     seconds: float,
+    seed: int,
 ) -> Iterator[Look]:
     """Train, and look at the held-out digits every few steps.
 
@@ -168,6 +171,7 @@ def train(
         bias_rate: learning rate of the biases, relative to the weights'.
         steps: at most so many.
         seconds: at most so long.
+        seed: of the order of the data.
     """
     x, y, held_x, held_y = data
     named = list(model.named_parameters())
@@ -176,7 +180,7 @@ def train(
     relative = {"weight": 1.0, "bias": bias_rate}
     groups = [{"params": [p], "lr": rate * relative[kind]} for kind, p in flat.items()]
     optimizer = torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM)
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1 + seed)
     began, core_began = time.perf_counter(), time.process_time()
     for step in range(1, steps + 1):
         rows = torch.randint(len(x), (BATCH,), generator=generator)
@@ -227,61 +231,76 @@ def sweep(options: argparse.Namespace, console: Console) -> None:
     """Train what is asked for and not kept."""
     data = digits()
     done = {run.key for run in kept()}
-    for task in TASKS:
-        for start in STARTS:
-            if not re.search(options.tasks, str(task)) or not re.search(options.starts, start):
-                continue
-            settings = [
-                (rate, bias_rate)
-                for rate in options.rates
-                for bias_rate in bias_rates(task, options.depth)
-                if (str(task), options.depth, start, rate, round(bias_rate, 6)) not in done
-            ]
-            if not settings:
-                continue
-            console.print(f"[bold]{task}[/bold], {start}")
-            began = time.process_time()
-            model = started(task, options.depth, start, data[0])
-            start_seconds = time.process_time() - began
-            drawn = [parameter.detach().clone() for parameter in model.parameters()]
+    for seed, task, start in product(options.seeds, TASKS, STARTS):
+        if not re.search(options.tasks, str(task)) or not re.search(options.starts, start):
+            continue
+        settings = [
+            (rate, bias_rate)
+            for rate in options.rates
+            for bias_rate in bias_rates(task, options.depth)
+            if (str(task), options.depth, start, rate, round(bias_rate, 6), seed) not in done
+        ]
+        if not settings:
+            continue
+        console.print(f"[bold]{task}[/bold], {start}, seed {seed}")
+        began = time.process_time()
+        model = started(task, options.depth, start, data[0], seed)
+        start_seconds = time.process_time() - began
+        drawn = [parameter.detach().clone() for parameter in model.parameters()]
+        with torch.no_grad():
+            apart = spread(model(data[2]))
+        console.print(f"  start drawn in {start_seconds:.0f} s of a core, spread {apart:.2g}")
+        for rate, bias_rate in settings:
+            # Not load_state_dict, whose time grows with the square of the depth.
             with torch.no_grad():
-                apart = spread(model(data[2]))
-            console.print(f"  start drawn in {start_seconds:.0f} s of a core, spread {apart:.2g}")
-            for rate, bias_rate in settings:
-                # Not load_state_dict, whose time grows with the square of the depth.
-                with torch.no_grad():
-                    for parameter, values in zip(model.parameters(), drawn, strict=True):
-                        parameter.copy_(values)
-                console.print(f"  rate {rate:g}, biases × {bias_rate:.2g}")
-                steps = options.steps if start == "plan" else min(options.few, options.steps)
-                looks: list[Look] = []
-                for look in train(
-                    model,
-                    data,
-                    rate=rate,
-                    bias_rate=bias_rate,
-                    steps=steps,
-                    seconds=60 * options.minutes,
-                ):
-                    looks.append(look)
-                    console.print(
-                        f"    step {look.step}: {look.accuracy:.1%}, loss {look.loss:.3g},"
-                        f" {look.seconds:.0f} s ({look.core_seconds:.0f} s of a core)"
-                    )
-                    if enough(looks):
-                        break
-                run = Run(
-                    task=str(task),
-                    depth=options.depth,
-                    start=start,
-                    rate=rate,
-                    bias_rate=bias_rate,
-                    spread=apart,
-                    start_core_seconds=start_seconds,
-                    looks=tuple(looks),
-                )
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(asdict(run)) + "\n")
+                for parameter, values in zip(model.parameters(), drawn, strict=True):
+                    parameter.copy_(values)
+            console.print(f"  rate {rate:g}, biases × {bias_rate:.2g}")
+            run = Run(
+                task=str(task),
+                depth=options.depth,
+                start=start,
+                rate=rate,
+                bias_rate=bias_rate,
+                spread=apart,
+                start_core_seconds=start_seconds,
+                looks=_looks(model, data, options, start, rate, bias_rate, seed, console),
+                seed=seed,
+            )
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(asdict(run)) + "\n")
+
+
+def _looks(
+    model: nn.Sequential,
+    data: tuple[Tensor, Tensor, Tensor, Tensor],
+    options: argparse.Namespace,
+    start: str,
+    rate: float,
+    bias_rate: float,
+    seed: int,
+    console: Console,
+) -> tuple[Look, ...]:
+    """The curve of one training, until it is high enough or out of steps."""
+    steps = options.steps if start == "plan" else min(options.few, options.steps)
+    found: list[Look] = []
+    for look in train(
+        model,
+        data,
+        rate=rate,
+        bias_rate=bias_rate,
+        steps=steps,
+        seconds=60 * options.minutes,
+        seed=seed,
+    ):
+        found.append(look)
+        console.print(
+            f"    step {look.step}: {look.accuracy:.1%}, loss {look.loss:.3g},"
+            f" {look.seconds:.0f} s ({look.core_seconds:.0f} s of a core)"
+        )
+        if enough(found):
+            break
+    return tuple(found)
 
 
 def _best(runs: list[Run]) -> Run:
@@ -292,7 +311,7 @@ def show(depth: int, console: Console) -> None:
     """Print what is kept for a depth: the ends of all runs, and the best curve of each start."""
     runs = [run for run in kept() if run.depth == depth]
     order = {str(task): at for at, task in enumerate(TASKS)}
-    runs.sort(key=lambda run: (order[run.task], STARTS.index(run.start)))
+    runs.sort(key=lambda run: (order[run.task], STARTS.index(run.start), run.rate, run.seed))
     table = Table(title=f"{depth:,} plain layers of width {WIDTH}: every run")
     for head in ("network", "start"):
         table.add_column(head)
@@ -300,6 +319,7 @@ def show(depth: int, console: Console) -> None:
         "spread",
         "rate",
         "biases ×",
+        "seed",
         "steps",
         "held out",
         "> 85 % at step",
@@ -315,6 +335,7 @@ def show(depth: int, console: Console) -> None:
             f"{run.spread:.2g}",
             f"{run.rate:g}",
             f"{run.bias_rate:.2g}",
+            str(run.seed),
             str(run.looks[-1].step),
             f"{run.looks[-1].accuracy:.1%}",
             str(first.step) if first else "–",
@@ -337,7 +358,7 @@ def show(depth: int, console: Console) -> None:
             f"{k.step}: {k.accuracy:.0%} ({k.core_seconds:.0f} s)" for k in run.looks
         )
         biases = f", biases × {run.bias_rate:.2g}" if apart else ""
-        curves.add_row(task, f"{start}, rate {run.rate:g}{biases}", points)
+        curves.add_row(task, f"{start}, rate {run.rate:g}{biases}, seed {run.seed}", points)
     console.print(curves)
 
 
@@ -347,6 +368,7 @@ def main() -> None:
     parser.add_argument("--tasks", default="", help="networks that match this expression")
     parser.add_argument("--starts", default="", help="starts that match this expression")
     parser.add_argument("--rates", type=float, nargs="*", default=RATES)
+    parser.add_argument("--seeds", type=int, nargs="*", default=(0,))
     parser.add_argument("--steps", type=int, default=40, help="most steps of Firstlight's start")
     parser.add_argument("--few", type=int, default=10, help="most steps of the others")
     parser.add_argument("--minutes", type=float, default=10, help="longest training")
