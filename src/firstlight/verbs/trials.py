@@ -83,8 +83,8 @@ def compared(
             starts[name] = _drawable(rival(name))
         except (BadInputError, NotDrawableError) as error:
             if compare != USUAL:
-                raise BadInputError(f"compare: {name} does not fit: {error}") from error
-            remarks.append(f"{name} was not measured, it does not fit: {error}")
+                raise BadInputError(f"compare: {error}") from error
+            remarks.append(f"{name} was not measured: {error}")
     seen = {PLAN: trials.place(PLAN, plan), OWN: trials.place(OWN, None)}
     for name, start in starts.items():
         try:
