@@ -16,11 +16,14 @@ import firstlight as fl
 from firstlight.frameworks.torch.adapter import TorchAdapter
 from firstlight.initializers.registry import technique
 from firstlight.planning.choice import FURTHER_DRAWS, MARGIN, beats, measured
+from firstlight.planning.wishes import Wishes
 from firstlight.records.codec import from_json, to_json
 from firstlight.records.law import Normal
 from firstlight.records.plan import Plan, Ranked
 from firstlight.reporting.files import save
 from firstlight.reporting.text import to_text
+from firstlight.verbs.plan import planned
+from firstlight.verbs.trials import Trials, compared
 
 WIDTH, DEPTH = 64, 12
 BATCH = torch.randn(128, WIDTH, generator=torch.Generator().manual_seed(0))
@@ -124,10 +127,6 @@ def test_a_technique_that_beats_the_plan_in_every_draw_is_said_and_not_taken() -
     spoilt = {f"{2 * i}.weight": Normal(std=math.sqrt(1 / WIDTH)) for i in range(1, DEPTH)}
     plan = fl.plan(model, BATCH, overrides={"0.weight": "glorot_normal"} | spoilt)
     assert not any("more even" in remark for remark in plan.remarks)
-    from firstlight.planning.wishes import Wishes
-    from firstlight.verbs.plan import planned
-    from firstlight.verbs.trials import Trials, compared
-
     _, rival = planned(
         model, BATCH, technique=None, wishes=Wishes(), loss=None, target=None, step=None
     )
@@ -145,8 +144,6 @@ def test_a_technique_that_beats_the_plan_in_every_draw_is_said_and_not_taken() -
 
 def test_what_one_draw_shows_by_chance_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal starts whose first draws differ: the further draws do not confirm it."""
-    from firstlight.verbs import trials as module
-
     drawn: list[tuple[str, int]] = []
 
     def place(self: Any, name: str, start: Plan | None, draw: int = 0) -> Ranked:
@@ -155,7 +152,7 @@ def test_what_one_draw_shows_by_chance_is_not_said(monkeypatch: pytest.MonkeyPat
         ratio = 1.0 if lucky else math.exp(MARGIN)
         return Ranked(technique=name, forward_ratio=ratio, delta_ratio=ratio, how="measured")
 
-    monkeypatch.setattr(module.Trials, "place", place)
+    monkeypatch.setattr(Trials, "place", place)
     plan = fl.plan(chain(2), BATCH, compare=["he_normal", "orthogonal"])
     assert plan.ranking[0].technique == "he_normal"
     assert not any("more even" in remark for remark in plan.remarks)

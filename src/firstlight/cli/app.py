@@ -222,9 +222,7 @@ def init(
     if not out.parent.is_dir():
         raise BadInputError(f"out: no folder '{out.parent}'; make it first, or name another")
     if plan is not None and compare:
-        raise BadInputError(
-            "compare: a plan was given, so nothing is chosen; leave one of both out"
-        )
+        raise BadInputError("compare: a plan is given, so nothing is chosen; leave one of them out")
     batch, wanted = batch_of(input, model, target)
     built = _built(model, seed)
     with _busy("initializing", quiet):
