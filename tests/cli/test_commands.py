@@ -127,6 +127,18 @@ def test_plan_written_then_drawn_equals_init(models, capsys):
     assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
+def test_compare_measures_and_tells(models, capsys):
+    asked = ["models.py:deep", "--input", "batch", "--seed", "3"]
+    assert run(["plan", *asked, "--compare", "he_normal", "--compare", "orthogonal"]) == 0
+    out = capsys.readouterr().out
+    assert "4 starts measured by one draw each, with seed 3" in out
+    assert out.count("(measured)") == 4 and out.count("(theory)") == 2
+    drawing = ["init", *asked, "--out", "a.safetensors", "--compare", "usual"]
+    assert run(drawing) == 0
+    out = capsys.readouterr().out
+    assert out.count("(measured)") == 6 and "(theory)" not in out
+
+
 def test_techniques_lists_and_tells(capsys):
     assert run(["techniques"]) == 0
     assert "he_normal" in capsys.readouterr().out
@@ -157,6 +169,14 @@ WRONG_USE = {
     "unknown technique": (
         ["plan", "models.py:small", "--technique", "he_norml"],
         "did you mean 'he_normal'",
+    ),
+    "unknown rival": (
+        ["plan", "models.py:small", "--input", "batch", "--compare", "he_norml"],
+        "compare: none is called 'he_norml'; did you mean 'he_normal'",
+    ),
+    "compare to a given plan": (
+        ["init", "models.py:small", "--out", "w.safetensors", "--plan", "p", "--compare", "usual"],
+        "compare: a plan is given, so nothing is chosen",
     ),
     "unmatched keep": (["plan", "models.py:small", "--keep", "enc.*"], "matches none"),
     "bad seed": (["init", "models.py:small", "--out", "w.safetensors", "--seed", "x"], "seed"),

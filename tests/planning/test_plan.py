@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -303,7 +304,15 @@ def test_a_named_technique_takes_all_weights() -> None:
     assert plan["head.bias"].law == Constant(value=0)
 
 
-def test_rejected_alternatives_come_with_a_figure() -> None:
-    entry = fl.plan(zoo.mlp(20, nn.Sigmoid), zoo.vectors(0))["10.weight"]
-    assert {"he_normal", "glorot_normal"} <= {r.technique for r in entry.rejected}
-    assert all(any(c.isdigit() for c in rejected.why) for rejected in entry.rejected)
+@pytest.mark.parametrize(
+    ("build", "batch", "name", "techniques"),
+    [
+        (lambda: zoo.mlp(20, nn.Sigmoid), zoo.vectors, "10.weight", ("he_normal", "glorot_normal")),
+        (lambda: zoo.mlp(2, nn.GELU), zoo.vectors, "2.weight", ("backward gain",)),
+        (zoo.ConvNet, zoo.images, "head.weight", ("zeros",)),
+    ],
+)
+def test_rejected_alternatives_come_with_a_figure(build, batch, name, techniques) -> None:
+    entry = fl.plan(build(), batch(0))[name]
+    assert tuple(rejected.technique for rejected in entry.rejected) == techniques
+    assert all(re.search(r"× [0-9]", rejected.why) for rejected in entry.rejected)

@@ -105,6 +105,9 @@ VERBS: dict[str, Callable[..., Any]] = {
     "check": fl.check,
     "plan": fl.plan,
     "audit": lambda model, batch, **options: fl.audit(model),
+    "compare": lambda model, batch, **options: fl.plan(
+        model, batch, compare=["he_normal", "zeros"], **options
+    ),
 }
 
 
@@ -116,7 +119,7 @@ def test_nothing_is_touched(name: str, verb: str, unchanged: Any) -> None:
         try:
             VERBS[verb](specimen.model, specimen.batch, **specimen.options)
         except NoRuleError:
-            assert verb == "plan" and name in ("lora", "weight norm", "spectral norm")
+            assert verb in ("plan", "compare") and name in ("lora", "weight norm", "spectral norm")
 
 
 @pytest.mark.parametrize("verb", ["check", "plan"])

@@ -61,6 +61,13 @@ Override = Annotated[
 Prefer = Annotated[
     str | None, Parameter(help="Technique whose form hidden weights take, at the plan's scale.")
 ]
+Compare = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative="",
+        help="Technique to measure beside the plan, by one pass more; 'usual' for four of them.",
+    ),
+]
 
 _errors = Console(stderr=True)
 
@@ -155,6 +162,7 @@ def plan(
     only: Only = (),
     override: Override = (),
     prefer: Prefer = None,
+    compare: Compare = (),
     out: Annotated[Path | None, Parameter(help="Write the plan as JSON, for init --plan.")] = None,
     seed: Seed = None,
     json: AsJson = False,
@@ -174,6 +182,8 @@ def plan(
             only=only or None,
             overrides=_pairs(override),
             prefer=prefer,
+            compare=_names(compare),
+            seed=seed,
         )
     if out is not None:
         save(record, out)
@@ -195,6 +205,7 @@ def init(
     only: Only = (),
     override: Override = (),
     prefer: Prefer = None,
+    compare: Compare = (),
     plan: Annotated[Path | None, Parameter(help="Draw this plan (JSON) instead.")] = None,
     calibrate: Annotated[
         bool, Parameter(help="Correct the scales by measuring, where a batch is given.")
@@ -210,6 +221,8 @@ def init(
         raise BadInputError(f"out: expected a .safetensors file, got '{out}'")
     if not out.parent.is_dir():
         raise BadInputError(f"out: no folder '{out.parent}'; make it first, or name another")
+    if plan is not None and compare:
+        raise BadInputError("compare: a plan is given, so nothing is chosen; leave one of them out")
     batch, wanted = batch_of(input, model, target)
     built = _built(model, seed)
     with _busy("initializing", quiet):
@@ -224,6 +237,7 @@ def init(
                 only=only or None,
                 overrides=_pairs(override),
                 prefer=prefer,
+                compare=_names(compare),
                 calibrate=None if calibrate else False,
                 seed=seed,
                 namespace=namespace,
@@ -234,6 +248,11 @@ def init(
             adapter_for(built).save_weights(built, str(temporary))
     _give(receipt, as_json=json, html=html, quiet=quiet)
     return 0 if receipt.after is None or receipt.after.healthy else 1
+
+
+def _names(compare: Sequence[str]) -> Sequence[str] | str | None:
+    """What to compare, as `firstlight.plan` takes it: None if nothing, the one word by itself."""
+    return compare[0] if len(compare) == 1 else compare or None
 
 
 def _pairs(overrides: Sequence[str]) -> dict[str, str]:

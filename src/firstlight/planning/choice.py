@@ -2,14 +2,17 @@
 
 Both are compared where depth is told from width: at the residual additions of each stream, without
 streams at the hidden weights that the signal passes. A start is the better, the nearer the ratios
-of largest to smallest second moment, and of largest to smallest ‖δ‖², are to one.
+of largest to smallest second moment, and of largest to smallest ‖δ‖², are to one. Theory ranks the
+usual starts; a start that was measured takes the place of its forecast.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from firstlight.errors import BadInputError
+from firstlight.initializers.registry import technique
 from firstlight.network.graph import Graph
 from firstlight.records.checkup import Observation
 from firstlight.records.network import Network
@@ -18,8 +21,28 @@ from firstlight.records.plan import Forecast, Ranked
 COMPARED = ("he_normal", "glorot_normal", "lecun_normal", "orthogonal")
 """What a plan is ranked against by prediction, without being asked to."""
 
+USUAL = "usual"
+"""The word for all of these."""
+
+PLAN, OWN = "plan", "own start"
+"""Names of what is no technique: the plan itself, and the model as it came."""
+
 MOST_WEIGHTS = 400
 """Beyond so many weights four further forecasts would take longer than the plan."""
+
+MARGIN = 2.0
+"""By how much less uneven a start must be than the plan before the plan says so.
+
+The plan's own residual rule lets a stream grow e times in each direction, at any number of branches
+(Ln e + Ln e = 2): what lies below is a choice of its rules and no fault.
+"""
+
+FURTHER_DRAWS = 4
+"""How many draws must confirm it, besides the one that raised the question.
+
+Two starts that are equally even come out so five times out of five with probability 2⁻⁵ = 3 %, and
+that without any margin.
+"""
 
 _LOST = 1e30
 
@@ -87,3 +110,57 @@ def measured(technique: str, observation: Observation) -> Ranked:
 def in_order(ranked: Iterable[Ranked]) -> tuple[Ranked, ...]:
     """The most even start first."""
     return tuple(sorted(ranked, key=lambda place: place.unevenness))
+
+
+def contenders(compare: Sequence[str] | str) -> tuple[str, ...]:
+    """The techniques that are asked for, each once and by its first name.
+
+    Args:
+        compare: names of the registry, or ``"usual"`` for `COMPARED`. The plan and the model's own
+            start may be named too; they are measured in any case.
+
+    Raises:
+        BadInputError: a name that is no technique.
+    """
+    if isinstance(compare, str):
+        compare = COMPARED if compare == USUAL else (compare,)
+    if not isinstance(compare, Sequence):
+        raise BadInputError(
+            f"compare: expected names of techniques or '{USUAL}', got {compare!r}; see"
+            " firstlight.techniques()"
+        )
+    try:
+        found = [technique(name).name for name in compare if name not in (PLAN, OWN)]
+    except BadInputError as error:
+        raise BadInputError(f"compare: {str(error).removeprefix('technique: ')}") from error
+    return tuple(dict.fromkeys(found))
+
+
+def renewed(ranking: Iterable[Ranked], seen: Iterable[Ranked]) -> tuple[Ranked, ...]:
+    """A ranking in which what was seen takes the places of the same names."""
+    return in_order({place.technique: place for place in (*ranking, *seen)}.values())
+
+
+def lost(technique: str) -> Ranked:
+    """The place of a start under which the model cannot run."""
+    return Ranked(technique=technique, forward_ratio=_LOST, delta_ratio=_LOST, how="measured")
+
+
+def beats(other: Ranked, plan: Ranked) -> bool:
+    """Whether a start is more even than the plan by more than `MARGIN`."""
+    return plan.unevenness - other.unevenness > MARGIN
+
+
+def better_start(other: Ranked, plan: Ranked) -> str:
+    """What a plan says of a start that is more even than itself in every draw."""
+    return (
+        f"{other.technique} is more even than the plan: second moment"
+        f" {_against(other.forward_ratio, plan.forward_ratio)}, ‖δ‖²"
+        f" {_against(other.delta_ratio, plan.delta_ratio)} along the depth, and by more than a"
+        f" factor of {math.exp(MARGIN):.2g} in both together in each of {1 + FURTHER_DRAWS} draws;"
+        f' take it with technique="{other.technique}"'
+    )
+
+
+def _against(ratio: float, other: float) -> str:
+    return " against ".join("lost" if r >= _LOST else f"× {r:.3g}" for r in (ratio, other))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from firstlight.errors import BadInputError, NoRuleError
 from firstlight.initializers.registry import technique as find_technique
+from firstlight.initializers.technique import Technique
 from firstlight.planning.choice import COMPARED, MOST_WEIGHTS, in_order, predicted
 from firstlight.planning.context import Context
 from firstlight.planning.forecasting import corrected, forecast, with_states
@@ -16,6 +17,7 @@ from firstlight.planning.rules import RULES
 from firstlight.planning.rules.fixed import biases, keep, norms, override
 from firstlight.planning.wishes import Wishes
 from firstlight.records.checkup import Observation
+from firstlight.records.law import Law
 from firstlight.records.network import Parameter
 from firstlight.records.plan import Forecast, Plan, PlanEntry, Ranked
 
@@ -83,6 +85,13 @@ def _ranking(
     return in_order(found)
 
 
+def _law(chosen: Technique, parameter: Parameter) -> Law:
+    try:
+        return chosen.law_for(parameter.layout, parameter.fans)
+    except BadInputError as error:
+        raise BadInputError(f"{parameter.name}: {error}") from error
+
+
 def make_technique_plan(
     observation: Observation, technique: str, wishes: Wishes | None = None
 ) -> Plan:
@@ -92,6 +101,9 @@ def make_technique_plan(
         observation: one pass over the model.
         technique: a name of the registry.
         wishes: what the user asked for; a preferred form has no place here.
+
+    Raises:
+        BadInputError: no such technique, or one that does not fit a weight, which is named.
     """
     chosen = find_technique(technique)
     context = Context(observation, wishes)
@@ -106,7 +118,7 @@ def make_technique_plan(
                 PlanEntry(
                     name=parameter.name,
                     action="draw",
-                    law=chosen.law_for(parameter.layout, parameter.fans),
+                    law=_law(chosen, parameter),
                     layout=parameter.layout,
                     rule="technique",
                     reason=f"{chosen.name}, as asked: {chosen.formula}",

@@ -40,6 +40,19 @@ class Adapter(Protocol):
         """
         ...
 
+    def trial(
+        self,
+        model: Any,
+        arrays: Iterable[tuple[str, NDArray[Any]]],
+        batch: Any,
+        *,
+        loss: Any = None,
+        target: Any = None,
+        step: Callable[[Any, Any], Any] | None = None,
+    ) -> Observation:
+        """What `observe` sees with ``arrays`` as parameters; the model is left as it was."""
+        ...
+
     def jacobian(self, model: Any, batch: Any = None) -> JacobianReading:
         """Measure the singular values of the input–output Jacobian; leave the model as it was."""
         ...

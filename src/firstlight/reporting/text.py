@@ -196,10 +196,7 @@ def _plan(plan: Plan, look: Look) -> list[Block]:
     blocks += [""] if plan.refusals else []
     blocks.append(table(look, heads, rows))
     blocks += _forecast(plan, look)
-    order = wording.ranking(plan)
-    if order:
-        blocks += ["", look.text("Starts by how even they are along the depth:")]
-        blocks += [look.text(f"  {place}") for place in order]
+    blocks += _ranking(plan, look)
     remarks: list[Block] = [look.text(f"Note: {remark}") for remark in plan.remarks]
     if look.full:
         for same in group(plan, lambda e: e.rejected):
@@ -209,6 +206,14 @@ def _plan(plan: Plan, look: Look) -> list[Block]:
                 for other in same[0].rejected
             ]
     return blocks + (["", *remarks] if remarks else [])
+
+
+def _ranking(plan: Plan, look: Look) -> list[Block]:
+    order = wording.ranking(plan)
+    if not order:
+        return []
+    lines = [look.text(f"  {place}") for place in order]
+    return ["", look.text("Starts by how even they are along the depth:"), *lines]
 
 
 def _forecast(plan: Plan, look: Look) -> list[Block]:
@@ -244,6 +249,9 @@ def _receipt(receipt: Receipt, look: Look) -> list[Block]:
         )
     blocks: list[Block] = [look.text(wording.receipt_summary(receipt), "bold"), ""]
     blocks.append(table(look, ["parameter", "asked", ">mean", ">std"], rows))
+    if wording.was_compared(receipt.plan):
+        blocks += _ranking(receipt.plan, look)
+        blocks += ["", *(look.text(f"Note: {remark}") for remark in receipt.plan.remarks)]
     return blocks + _change(receipt.before, receipt.after, look)
 
 

@@ -204,6 +204,11 @@ def ranking(plan: Plan) -> tuple[str, ...]:
     )
 
 
+def was_compared(plan: Plan) -> bool:
+    """Whether starts were measured besides the plan and the model's own one."""
+    return sum(place.how == "measured" for place in plan.ranking) > 2
+
+
 def _range(what: str, ratio: float) -> str:
     if ratio >= _LOST:
         return f"{what} lost along the depth"

@@ -27,6 +27,21 @@ def drawn(entry: PlanEntry, seed: int, namespace: str) -> NDArray[np.float32]:
     return values
 
 
+def arrays(
+    adapter: Adapter, model: Any, plan: Plan, seed: int, namespace: str
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Name and values of each parameter that a plan draws; rows that stay are the model's own."""
+    before = dict(adapter.values(model)) if any(entry.rows for entry in plan) else {}
+    for entry in plan:
+        if entry.action == "draw":
+            values: NDArray[Any] = drawn(entry, seed, namespace)
+            if entry.rows is not None:
+                first, last = entry.rows
+                values, fresh = before[entry.name], values
+                values[first:last] = fresh[first:last]
+            yield entry.name, values
+
+
 def check_fits(adapter: Adapter, model: Any, plan: Any, namespace: Any) -> None:
     """Refuse what is no plan, a plan for other parameters, and one that cannot be drawn."""
     if not isinstance(plan, Plan):
@@ -84,20 +99,7 @@ def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "
     adapter = adapter_for(model)
     check_fits(adapter, model, plan, namespace)
     chosen = adapter.initial_seed() if seed is None else checked_seed(seed)
-
-    before = dict(adapter.values(model)) if any(entry.rows for entry in plan) else {}
-
-    def arrays() -> Iterator[tuple[str, NDArray[Any]]]:
-        for entry in plan:
-            if entry.action == "draw":
-                values: NDArray[Any] = drawn(entry, chosen, namespace)
-                if entry.rows is not None:
-                    first, last = entry.rows
-                    values, fresh = before[entry.name], values
-                    values[first:last] = fresh[first:last]
-                yield entry.name, values
-
-    adapter.write(model, arrays())
+    adapter.write(model, arrays(adapter, model, plan, chosen, namespace))
     achieved = {name: _achieved(values) for name, values in adapter.values(model)}
     entries = tuple(
         ReceiptEntry(name=e.name, action=e.action, asked=e.law, achieved=achieved[e.name])

@@ -6,17 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from firstlight.planning.choice import in_order
+from firstlight.laws.addresses import checked_seed
+from firstlight.planning.choice import OWN, PLAN, contenders, renewed
 from firstlight.planning.choice import measured as ranked
-from firstlight.planning.forecasting import compare
-from firstlight.planning.wishes import Override
+from firstlight.planning.forecasting import compare as confirmed
+from firstlight.planning.wishes import Override, Wishes
 from firstlight.records.plan import Receipt
 from firstlight.verbs.adapters import adapter_for
 from firstlight.verbs.apply import apply
 from firstlight.verbs.calibrate import BATCHES
 from firstlight.verbs.calibrate import calibrate as measured
 from firstlight.verbs.check import check
-from firstlight.verbs.plan import plan as make
+from firstlight.verbs.plan import planned
+from firstlight.verbs.trials import Trials, compared
 
 
 def initialize(
@@ -35,6 +37,7 @@ def initialize(
     step: Callable[[Any, Any], Any] | None = None,
     calibrate: bool | None = None,
     inputs: Callable[[Any], Any] | None = None,
+    compare: Sequence[str] | str | None = None,
 ) -> Receipt:
     """Give a model its right start, with a checkup before and after.
 
@@ -55,6 +58,7 @@ def initialize(
         calibrate: measure and correct the scales on the batch; see `calibrate`. None does so if
             a batch is given.
         inputs: as for `calibrate`, where a loader gives more than the model's inputs.
+        compare: as for `plan`; the plan is measured as calibrated, all starts with ``seed``.
 
     Returns:
         A `Receipt` with ``.before`` and ``.after``; the forecast of its plan holds measured numbers
@@ -68,32 +72,36 @@ def initialize(
         >>> receipt.after.healthy
         True
     """
+    if compare is not None:
+        contenders(compare)  # a wrong name is refused before anything runs
     batches: list[Any] = []
     if batch is not None:
         batches = adapter_for(model).several(batch, inputs=inputs, most=BATCHES)
         batch = batches[0]
     before = check(model, batch, loss=loss, target=target, step=step)
-    chosen = make(
-        model,
-        batch,
-        technique=technique,
-        keep=keep,
-        only=only,
-        overrides=overrides,
-        prefer=prefer,
-        loss=loss,
-        target=target,
-        step=step,
+    wishes = Wishes(keep=keep, only=only, overrides=overrides or {}, prefer=prefer)
+    chosen, rival = planned(
+        model, batch, technique=technique, wishes=wishes, loss=loss, target=target, step=step
     )
     if batches and calibrate is not False and any(entry.calibrate for entry in chosen):
         chosen = measured(model, chosen, iter(batches), seed=seed, namespace=namespace, step=step)
+    if compare is not None:
+        trials = Trials(
+            model=model,
+            batch=batch,
+            loss=loss,
+            target=target,
+            step=step,
+            seed=adapter_for(model).initial_seed() if seed is None else checked_seed(seed),
+            namespace=namespace,
+        )
+        chosen = compared(chosen, compare, rival, trials)
     receipt = apply(model, chosen, seed=seed, namespace=namespace)
     after = check(model, batch, loss=loss, target=target, step=step)
-    others = (place for place in chosen.ranking if place.technique != "plan")
-    seen = (ranked("plan", after.observation), ranked("own start", before.observation))
-    confirmed = replace(
+    seen = (ranked(PLAN, after.observation), ranked(OWN, before.observation))
+    final = replace(
         receipt.plan,
-        forecast=compare(chosen.forecast, after.observation),
-        ranking=in_order((*seen, *others)),
+        forecast=confirmed(chosen.forecast, after.observation),
+        ranking=renewed(chosen.ranking, seen),
     )
-    return replace(receipt, plan=confirmed, before=before, after=after)
+    return replace(receipt, plan=final, before=before, after=after)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from firstlight.errors import BadInputError
 from firstlight.frameworks.torch.calibration import calibrate
+from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.jacobian import jacobian
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.loading import several
@@ -92,6 +93,24 @@ class TorchAdapter:
         ratios = relative_updates(optimizer, named, seen.parameters)
         readings = (replace(r, update_ratio=ratios.get(r.name)) for r in seen.parameters)
         return replace(seen, parameters=tuple(readings))
+
+    def trial(
+        self,
+        model: nn.Module,
+        arrays: Iterable[tuple[str, NDArray[Any]]],
+        batch: Any = None,
+        *,
+        loss: Any = None,
+        target: Any = None,
+        step: Callable[[Any, Any], Any] | None = None,
+    ) -> Observation:
+        """One pass with ``arrays`` as parameters, rounded as `write` does; nothing is written."""
+        named = named_tensors(model)
+        # Tensors of inference mode would not take part in the backward pass.
+        with torch.inference_mode(False):
+            lent = {id(named[name]): torch.from_numpy(values) for name, values in arrays}
+            with untouched(model, lent):
+                return self.observe(model, batch, loss=loss, target=target, step=step)
 
     def jacobian(self, model: nn.Module, batch: Any = None) -> JacobianReading:
         """Singular values from input to output; see `firstlight.frameworks.torch.jacobian`."""

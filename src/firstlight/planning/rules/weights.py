@@ -89,7 +89,7 @@ def scaled(parameter: Parameter, context: Context) -> PlanEntry | None:
     )
     rejected = _rejected_backward(feed)
     if target.rule == "head":
-        why = "no gradient passes at step one; slower at depth"
+        why = "‖δ‖ × 0 to all that comes before at step one; slower at depth"
         rejected = (Rejected(technique="zeros", why=why),)
         reason = f"{target.words}; {fed}"
     else:
