@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firstlight.frameworks.torch import functions
+from firstlight.frameworks.torch import composites, functions
 from firstlight.frameworks.torch.calls import Call
 from firstlight.frameworks.torch.tracing import Tracer
 from firstlight.records.network import OperationKind
@@ -26,19 +26,29 @@ _ADDING = frozenset({"addmm", "baddbmm"})
 """Products whose first argument is added to the result."""
 
 
+_DOTTED = frozenset({torch.float32, torch.float64})
+_LONGEST_DOT = 2**31
+
+_LISTS = (list, tuple)
+
+
 def mean_square(tensor: Tensor) -> float:
     """Mean of |x|²: one pass, in float64 only where squares leave the range of float32."""
     if not tensor.numel():
         return 0.0
-    values = tensor.detach()
-    if values.dtype in (torch.float16, torch.bfloat16):
-        norm = float(torch.linalg.vector_norm(values, dtype=torch.float32))
+    values = tensor.detach() if tensor.requires_grad else tensor
+    number = values.numel()
+    if values.dtype in _DOTTED and number < _LONGEST_DOT and values.is_contiguous():
+        flat = values.view(-1)
+        total = torch.dot(flat, flat).item()  # the quickest for what fits into a cache
+    elif values.dtype in (torch.float16, torch.bfloat16):
+        total = torch.linalg.vector_norm(values, dtype=torch.float32).item() ** 2
     else:
-        norm = float(torch.linalg.vector_norm(values))
-    if not 1e-15 < norm < 1e18 and values.dtype != torch.float64:
+        total = torch.linalg.vector_norm(values).item() ** 2
+    if not 1e-30 < total < 1e36 and values.dtype != torch.float64:
         wide = values.abs() if values.is_complex() else values
-        norm = float(torch.linalg.vector_norm(wide.to("cpu", torch.float64)))
-    return norm**2 / tensor.numel()
+        total = torch.linalg.vector_norm(wide.to("cpu", torch.float64)).item() ** 2
+    return float(total) / number
 
 
 def _tensors(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Iterator[Tensor]:
@@ -98,6 +108,44 @@ class Weight:
             self.current = factor
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Use:
+    """What there is to do at a call, but for the data in it.
+
+    Args:
+        weight: that scales the result.
+        name: of the weight.
+        kind: of the operation.
+        bias: what is added to the product, if that is a bias.
+        centred: name of the bias that takes means off, if one shall.
+        adds: whether the function's first argument, of whatever kind, is added.
+        keyword: that argument where it was named.
+        behind: axes of the result behind that of its units.
+        in_kernel: whether the result is only looked at beside the kernel that makes it again.
+    """
+
+    weight: Weight
+    name: str
+    kind: OperationKind
+    bias: Tensor | None
+    centred: str | None
+    adds: bool
+    keyword: Tensor | None
+    behind: int
+    in_kernel: bool
+
+    def offset(self, args: tuple[Any, ...], axis: int) -> Tensor | None:
+        """What is added to the product, as broadcasts against the result; None for nothing."""
+        found = self.bias
+        if self.adds:
+            found = args[0] if args else self.keyword
+        if found is None or not found.any().item():
+            return None
+        if not self.adds and axis >= 0 and self.behind:
+            found = found.reshape(-1, *(1,) * self.behind)
+        return found
+
+
 class Calibrator(Tracer):
     """A tracer that corrects as it goes, and records nothing else: it has to be quick.
 
@@ -122,8 +170,12 @@ class Calibrator(Tracer):
         centred: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
         super().__init__(model, parameters, lambda _, result, __: result)
-        # Expressions of parameters by identity, held so that no identity comes twice.
-        self._derived: dict[int, tuple[Tensor, tuple[str, ...]]] = {}
+        # By identity, the parameters that a tensor is or stems from. The expressions are held, so
+        # that no identity comes twice.
+        self._known: dict[int, tuple[str, ...]] = {i: (n,) for i, n in parameters.items()}
+        self._derived: list[Tensor] = []
+        self._marked = {*self._known, *self._buffers}
+        self._seen_uses: dict[tuple[Any, ...], _Use | None] = {}
         self.shifts: dict[str, tuple[str, Tensor]] = {}
         self._weights = weights
         self._biases = biases
@@ -136,11 +188,7 @@ class Calibrator(Tracer):
         yield
 
     def _used(self, operand: Tensor) -> tuple[str, ...]:
-        name = self._parameters.get(id(operand))
-        if name is not None:
-            return (name,)
-        derived = self._derived.get(id(operand))
-        return () if derived is None else derived[1]
+        return self._known.get(id(operand), ())
 
     def __torch_function__(
         self,
@@ -150,47 +198,103 @@ class Calibrator(Tracer):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one torch function; what has no parameter in it passes as it is."""
-        keywords = dict(kwargs or {})
-        operands = list(_tensors(args, keywords))
+        if kwargs:
+            return self._run(func, args, kwargs, None)
+        known = self._known
+        for value in args:
+            if id(value) in known or type(value) in _LISTS:
+                break
+        else:
+            return func(*args)
+        # What a call is to do depends on its function and on which of its operands are parameters.
+        key = (func, *[id(v) if id(v) in self._marked else type(v) for v in args])
+        use = self._seen_uses.get(key, self)
+        if use is self:
+            return self._run(func, args, {}, key)
+        result = func(*args)
+        if use is not None:
+            self._calibrate(use, args, result)
+        return result
+
+    def _run(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        key: tuple[Any, ...] | None,
+    ) -> Any:
+        """A call that is not known yet."""
+        operands = list(_tensors(args, kwargs))
         parameters = tuple(dict.fromkeys(name for t in operands for name in self._used(t)))
         if not parameters:
-            return func(*args, **keywords)
+            return func(*args, **kwargs)
         call = Call(
             func=func,
             name=functions.plain_name(func),
             args=args,
-            keywords=keywords,
+            keywords=dict(kwargs),
             operands=operands,
             makers=[None] * len(operands),
             parameters=parameters,
             in_place=functions.is_in_place(func),
         )
-        reads_data = any(self._is_data(tensor) for tensor in operands)
+        reads_data = any(map(self._is_data, operands))
         if reads_data and not self._opened:
             found = self._inside(call)
             if found is not None:
                 return found
-        result = func(*args, **keywords)
+        result = func(*args, **kwargs)
         if reads_data:
             kind = _kind(call.name)
-            return result if kind is None else self._record(call, kind, result)
+            use = None if kind is None else self._use(call, kind)
+            opens = composites.may_open(call.name, func)
+            if key is not None and not opens and not any(type(v) in _LISTS for v in args):
+                self._seen_uses[key] = use
+            if use is not None:
+                self._calibrate(use, args, result)
+            return result
         for tensor in _tensors((result,), {}):
-            if id(tensor) not in self._parameters:
-                self._derived[id(tensor)] = (tensor, parameters)
+            if id(tensor) not in self._known:
+                self._known[id(tensor)] = parameters
+                self._marked.add(id(tensor))
+                self._derived.append(tensor)
         return result
 
     def _is_data(self, tensor: Tensor) -> bool:
-        return not self._used(tensor) and id(tensor) not in self._buffers
+        return id(tensor) not in self._marked
 
-    def _record(self, call: Any, kind: OperationKind, result: Tensor) -> Tensor:
-        if kind in ("weighted", "embedding") and not call.in_place:
-            name = self._scale_of(call)
-            if name is not None:
-                axis = self._unit_axis(call, kind, result)
-                self._calibrate(name, call, kind, axis, result)
+    def _record(self, call: Call, kind: OperationKind, result: Tensor) -> Tensor:
+        """What `composites` writes down: kernels, whose weight has to be right before they run."""
+        use = self._use(call, kind)
+        if use is not None:
+            self._calibrate(use, call.args, result)
         return result
 
-    def _scale_of(self, call: Any) -> str | None:
+    def _use(self, call: Call, kind: OperationKind) -> _Use | None:
+        """What there is to do at a call; None if no weight with a target scales it."""
+        if kind not in ("weighted", "embedding") or call.in_place:
+            return None
+        name = self._scale_of(call)
+        if name is None:
+            return None
+        behind = 0
+        if call.name in functions.CONVOLUTIONS:
+            behind = int(call.name[-2])
+        elif call.name in functions.PRODUCTS and self._used(call.operands[0]):
+            behind = 1  # W @ x: the weight's rows are the result's rows
+        return _Use(
+            weight=self._weights[name],
+            name=name,
+            kind=kind,
+            bias=next((t for t in call.operands if self._is_bias(t)), None),
+            centred=next((n for n in call.parameters if n in self._centred), None),
+            adds=call.name in _ADDING,
+            keyword=call.keywords.get("input"),
+            behind=behind,
+            in_kernel=call.func is None,
+        )
+
+    def _scale_of(self, call: Call) -> str | None:
         """The weight with a target that scales this operation, if there is one."""
         named = [name for name in call.parameters if name in self._weights]
         if not named:
@@ -203,26 +307,13 @@ class Calibrator(Tracer):
         self._weights[named[0]].direct = False  # an expression; whether it is linear is tried out
         return str(named[0])
 
-    def _offset(self, call: Any, axis: int | None, result: Tensor) -> Tensor | None:
-        """What is added to the product, as broadcasts against the result; None for nothing."""
-        if call.name in _ADDING:
-            found = call.args[0] if call.args else call.keywords.get("input")
-        else:
-            found = next((t for t in call.operands if self._is_bias(t)), None)
-            if found is not None and axis is not None:
-                behind = result.dim() - 1 - axis
-                found = found.reshape(-1, *(1,) * behind)
-        return found if found is not None and bool(found.any()) else None
-
     def _is_bias(self, tensor: Tensor) -> bool:
         return tensor.dim() == 1 and any(name in self._biases for name in self._used(tensor))
 
-    def _calibrate(
-        self, name: str, call: Any, kind: OperationKind, axis: int | None, result: Tensor
-    ) -> None:
-        weight = self._weights[name]
-        weight.kind = weight.kind or kind
-        if kind != weight.kind or not result.numel():
+    def _calibrate(self, use: _Use, args: tuple[Any, ...], result: Tensor) -> None:
+        weight = use.weight
+        weight.kind = weight.kind or use.kind
+        if use.kind != weight.kind or not result.numel():
             return
         if weight.fixed:
             square = mean_square(result)
@@ -233,13 +324,13 @@ class Calibrator(Tracer):
             else:
                 weight.empty += 1
             return
-        bias = next((n for t in call.operands for n in self._used(t) if n in self._centred), None)
-        offset = self._offset(call, axis, result)
+        axis = result.dim() - 1 - use.behind
+        offset = use.offset(args, axis)
         if offset is not None:
             result.sub_(offset)
         factor = None
-        if bias is not None and axis is not None:
-            factor = self._centre(weight, name, bias, axis, result)
+        if use.centred is not None and axis >= 0:
+            factor = self._centre(weight, use.name, use.centred, axis, result)
         else:
             factor = _factor(weight, result.detach(), offset)
             if factor is not None:
@@ -247,8 +338,10 @@ class Calibrator(Tracer):
             if offset is not None:
                 result.add_(offset)
         if factor is not None:
-            weight.set(weight.current * factor)
-            weight.factors.append(weight.current)
+            wanted = weight.current * factor
+            if use.in_kernel or not weight.factors:
+                weight.set(wanted)  # later uses are corrected at their results
+            weight.factors.append(wanted)
             weight.errors.append(0.0)
 
     def _centre(
