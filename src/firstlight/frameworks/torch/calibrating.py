@@ -26,29 +26,18 @@ _ADDING = frozenset({"addmm", "baddbmm"})
 """Products whose first argument is added to the result."""
 
 
-_DOTTED = frozenset({torch.float32, torch.float64})
-_LONGEST_DOT = 2**31
-
-_LISTS = (list, tuple)
+_HALVES = frozenset({torch.float16, torch.bfloat16})
+_LISTS = frozenset({list, tuple})
 
 
 def mean_square(tensor: Tensor) -> float:
     """Mean of |x|²: one pass, in float64 only where squares leave the range of float32."""
-    if not tensor.numel():
-        return 0.0
-    values = tensor.detach() if tensor.requires_grad else tensor
-    number = values.numel()
-    if values.dtype in _DOTTED and number < _LONGEST_DOT and values.is_contiguous():
-        flat = values.view(-1)
-        total = torch.dot(flat, flat).item()  # the quickest for what fits into a cache
-    elif values.dtype in (torch.float16, torch.bfloat16):
-        total = torch.linalg.vector_norm(values, dtype=torch.float32).item() ** 2
-    else:
-        total = torch.linalg.vector_norm(values).item() ** 2
-    if not 1e-30 < total < 1e36 and values.dtype != torch.float64:
-        wide = values.abs() if values.is_complex() else values
-        total = torch.linalg.vector_norm(wide.to("cpu", torch.float64)).item() ** 2
-    return float(total) / number
+    wide = torch.float32 if tensor.dtype in _HALVES else None
+    norm = torch.linalg.vector_norm(tensor, dtype=wide).item()
+    if not 1e-15 < norm < 1e18 and tensor.dtype != torch.float64:
+        values = tensor.detach().abs() if tensor.is_complex() else tensor.detach()
+        norm = torch.linalg.vector_norm(values.to("cpu", torch.float64)).item()
+    return float(norm**2 / tensor.numel()) if norm else 0.0
 
 
 def _tensors(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Iterator[Tensor]:
@@ -116,7 +105,7 @@ class _Use:
         weight: that scales the result.
         name: of the weight.
         kind: of the operation.
-        bias: what is added to the product, if that is a bias.
+        bias: what is added to the product, if that is a bias and not zero for the whole pass.
         centred: name of the bias that takes means off, if one shall.
         adds: whether the function's first argument, of whatever kind, is added.
         keyword: that argument where it was named.
@@ -136,14 +125,12 @@ class _Use:
 
     def offset(self, args: tuple[Any, ...], axis: int) -> Tensor | None:
         """What is added to the product, as broadcasts against the result; None for nothing."""
-        found = self.bias
         if self.adds:
             found = args[0] if args else self.keyword
-        if found is None or not found.any().item():
+            return found if found is not None and found.any().item() else None
+        if self.bias is None or (self.centred is not None and not self.bias.any().item()):
             return None
-        if not self.adds and axis >= 0 and self.behind:
-            found = found.reshape(-1, *(1,) * self.behind)
-        return found
+        return self.bias.reshape(-1, *(1,) * self.behind) if axis >= 0 else self.bias
 
 
 class Calibrator(Tracer):
@@ -202,11 +189,15 @@ class Calibrator(Tracer):
             return self._run(func, args, kwargs, None)
         known = self._known
         for value in args:
-            if id(value) in known or type(value) in _LISTS:
+            if id(value) in known:
                 break
+            if type(value) in _LISTS and not known.keys().isdisjoint(map(id, value)):
+                return self._run(func, args, {}, None)
         else:
             return func(*args)
         # What a call is to do depends on its function and on which of its operands are parameters.
+        if not _LISTS.isdisjoint(map(type, args)):
+            return self._run(func, args, {}, None)
         key = (func, *[id(v) if id(v) in self._marked else type(v) for v in args])
         use = self._seen_uses.get(key, self)
         if use is self:
@@ -247,8 +238,7 @@ class Calibrator(Tracer):
         if reads_data:
             kind = _kind(call.name)
             use = None if kind is None else self._use(call, kind)
-            opens = composites.may_open(call.name, func)
-            if key is not None and not opens and not any(type(v) in _LISTS for v in args):
+            if key is not None and not composites.may_open(call.name, func):
                 self._seen_uses[key] = use
             if use is not None:
                 self._calibrate(use, args, result)
@@ -282,12 +272,16 @@ class Calibrator(Tracer):
             behind = int(call.name[-2])
         elif call.name in functions.PRODUCTS and self._used(call.operands[0]):
             behind = 1  # W @ x: the weight's rows are the result's rows
+        bias = next((t for t in call.operands if self._is_bias(t)), None)
+        centred = next((n for n in call.parameters if n in self._centred), None)
+        if bias is not None and centred is None and not bias.any().item():
+            bias = None
         return _Use(
             weight=self._weights[name],
             name=name,
             kind=kind,
-            bias=next((t for t in call.operands if self._is_bias(t)), None),
-            centred=next((n for n in call.parameters if n in self._centred), None),
+            bias=bias,
+            centred=centred,
             adds=call.name in _ADDING,
             keyword=call.keywords.get("input"),
             behind=behind,
@@ -313,7 +307,7 @@ class Calibrator(Tracer):
     def _calibrate(self, use: _Use, args: tuple[Any, ...], result: Tensor) -> None:
         weight = use.weight
         weight.kind = weight.kind or use.kind
-        if use.kind != weight.kind or not result.numel():
+        if use.kind != weight.kind:
             return
         if weight.fixed:
             square = mean_square(result)
@@ -321,7 +315,7 @@ class Calibrator(Tracer):
                 weight.errors.append(math.log(square / weight.target))
                 if weight.probed:
                     result.mul_(math.sqrt(weight.target / square))
-            else:
+            elif result.numel():
                 weight.empty += 1
             return
         axis = result.dim() - 1 - use.behind
@@ -329,10 +323,10 @@ class Calibrator(Tracer):
         if offset is not None:
             result.sub_(offset)
         factor = None
-        if use.centred is not None and axis >= 0:
+        if use.centred is not None and axis >= 0 and result.numel():
             factor = self._centre(weight, use.name, use.centred, axis, result)
         else:
-            factor = _factor(weight, result.detach(), offset)
+            factor = _factor(weight, result, offset)
             if factor is not None:
                 result.mul_(factor)
             if offset is not None:
@@ -368,11 +362,11 @@ def _factor(weight: Weight, product: Tensor, offset: Tensor | None) -> float | N
     """What the product must be multiplied by to reach the target; None if nothing does."""
     square = mean_square(product)
     if not (0 < square < math.inf):
-        weight.empty += 1
+        weight.empty += product.numel() > 0
         return None
     if offset is None:
         return math.sqrt(weight.target / square)
-    mixed = float((product * offset.detach()).mean())
+    mixed = (product * offset).mean().item()
     constant = mean_square(offset.expand_as(product))
     discriminant = mixed**2 + square * (weight.target - constant)
     factor = (math.sqrt(discriminant) - mixed) / square if discriminant > 0 else 0.0

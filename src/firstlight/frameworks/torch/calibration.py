@@ -262,7 +262,10 @@ def calibrate(
     """
     device = check_model(model)
     with torch.inference_mode(False):
-        given = [batches.placed(batch, device) for batch in given]
+        # Each pass takes a copy of its own; a batch that is where it should be needs none here.
+        given = [
+            batch if _is_at(batch, device) else batches.placed(batch, device) for batch in given
+        ]
     for batch in given:
         if step is None:
             batches.check_batch(batch)
@@ -291,6 +294,11 @@ def calibrate(
         if backward:
             _balance(passes)
         return passes.result()
+
+
+def _is_at(batch: Any, device: torch.device) -> bool:
+    """Whether a batch is one tensor that lies where the model does."""
+    return isinstance(batch, Tensor) and batch.device == device and not batch.is_inference()
 
 
 def _held(
