@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
 from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.balancing import balanced
-from firstlight.frameworks.torch.calibrating import Calibrator, Weight
+from firstlight.frameworks.torch.calibrating import Calibrator
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.observing import check_model
 from firstlight.frameworks.torch.pooling import arrives, common_step, pooled
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
+from firstlight.frameworks.torch.weight_uses import Weight
 from firstlight.records.calibration import Calibration, Scaling
 
 Step = Callable[[Any, Any], Any]
