@@ -158,7 +158,8 @@ class _Passes:
             self.weights[name].fixed = True
             self.weights[name].probed = not self.weights[name].direct
             for bias in [b for b, (owner, _) in self.shifts.items() if owner == name]:
-                del self.centred[bias]  # no one bias takes the means of several uses off
+                # No one bias takes the means of several uses off: it is again what was drawn.
+                self.centred.pop(bias).data.copy_(self.drawn_biases[bias])
                 del self.shifts[bias]
 
     def correct(self, names: Iterable[str]) -> bool:
