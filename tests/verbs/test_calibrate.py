@@ -224,7 +224,7 @@ def test_an_unrolled_recurrence_starts_from_nothing() -> None:
 
 
 class Calling(nn.Module):
-    """One weight on a constant of the model and, twice, on data; by position or by name."""
+    """One weight on data, on a constant of the model, and on data; by position or by name."""
 
     def __init__(self, *, named: bool) -> None:
         super().__init__()
@@ -238,8 +238,8 @@ class Calling(nn.Module):
         return functional.linear(x, self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        shift = self.use(self.constant)
-        return self.use(torch.tanh(self.use(x) + 0.01 * shift.mean(dim=0)))
+        first = torch.tanh(self.use(x))
+        return self.use(first + 0.01 * self.use(self.constant).mean(dim=0))
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -251,7 +251,7 @@ def test_what_a_constant_gives_is_no_use(named: bool) -> None:
     assert scaling.uses == 2
     model.weight.data.mul_(scaling.factor)
     with torch.no_grad():
-        one = torch.tanh(model.use(data) + 0.01 * model.use(model.constant).mean(dim=0))
+        one = torch.tanh(model.use(data)) + 0.01 * model.use(model.constant).mean(dim=0)
         squares = [float(model.use(x).square().mean()) / 4 for x in (data, one)]
     assert min(squares) == pytest.approx(scaling.low, rel=1e-3)
     assert max(squares) == pytest.approx(scaling.high, rel=1e-3)
