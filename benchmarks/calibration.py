@@ -30,6 +30,7 @@ from torch.nn import functional
 
 import firstlight as fl
 from firstlight.frameworks.torch.adapter import TorchAdapter
+from firstlight.records.law import Identity
 from firstlight.records.plan import Plan
 from firstlight.verbs.apply import drawn
 
@@ -201,14 +202,18 @@ def seconds(*functions: Callable[[], Any], rounds: int) -> list[float]:
     return least
 
 
-def targeted(model: nn.Module, batch: Tensor, every: bool) -> Plan:
-    """The model's plan; every weight with a target, if asked, of one where the rules have none."""
+def targeted(model: nn.Module, batch: Tensor, every: bool, states: bool = False) -> Plan:
+    """The model's plan; every weight with a target, if asked, of one where the rules have none.
+
+    But for an identity that keeps a recurrent state, unless ``states``: what it makes grows from
+    zero on, so the rules leave its scale alone.
+    """
     plan = fl.plan(model, batch)
     chosen = {p.name for p in plan.network.parameters if p.kind == "weight"}
     users = {n for op in plan.network.weighted() for n in op.parameters}
     entries = (
         replace(e, target=e.target or 1.0, calibrate=True)
-        if e.name in chosen & users and every
+        if e.name in chosen & users and every and (states or not isinstance(e.law, Identity))
         else e
         for e in plan
     )

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import firstlight as fl
 from firstlight.errors import BadInputError, ModelRaisedError
 from firstlight.frameworks.torch.adapter import TorchAdapter
+from firstlight.frameworks.torch.weight_uses import mean_square
 from firstlight.records.calibration import Calibration, Scaling
 from firstlight.records.codec import from_json, to_json
 from firstlight.records.law import Listed
@@ -220,6 +221,60 @@ def test_an_unrolled_recurrence_starts_from_nothing() -> None:
     assert seen["turn.weight"][0] == 0.0
     mean = math.exp(sum(map(math.log, seen["turn.weight"][1:])) / 11)
     assert mean == pytest.approx(0.5, rel=0.1)
+
+
+class Calling(nn.Module):
+    """One weight on data, on a constant of the model, and on data; by position or by name."""
+
+    def __init__(self, *, named: bool) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(16, 16)), nn.Parameter(torch.randn(16))
+        self.register_buffer("constant", 9 * torch.randn(32, 16))
+        self.named = named
+
+    def use(self, x: Tensor) -> Tensor:
+        if self.named:
+            return functional.linear(bias=self.bias, weight=self.weight, input=x)
+        return functional.linear(x, self.weight, self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = torch.tanh(self.use(x))
+        return self.use(first + 0.01 * self.use(self.constant).mean(dim=0))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_a_constant_gives_is_no_use(named: bool) -> None:
+    """A call that looks like one before, but for where its input comes from, is looked at anew."""
+    torch.manual_seed(0)
+    model, data = Calling(named=named), torch.randn(64, 16)
+    scaling = by_name(found(model, data, {"weight": 4.0}))["weight"]
+    assert scaling.uses == 2
+    model.weight.data.mul_(scaling.factor)
+    with torch.no_grad():
+        one = torch.tanh(model.use(data)) + 0.01 * model.use(model.constant).mean(dim=0)
+        squares = [float(model.use(x).square().mean()) / 4 for x in (data, one)]
+    assert min(squares) == pytest.approx(scaling.low, rel=1e-3)
+    assert max(squares) == pytest.approx(scaling.high, rel=1e-3)
+
+
+def test_a_bias_of_several_uses_takes_no_means_off() -> None:
+    torch.manual_seed(0)
+    model, data = Repeated(4), torch.randn(64, 32) + 1
+    calibration = found(model, data, matrices(model), centred=("layer.bias", "head.bias"))
+    assert [name for name, _ in calibration.shifts] == ["head.bias"]
+    seen = results(scaled(model, calibration), data)["layer.weight"]
+    assert math.exp(sum(map(math.log, seen)) / 4) == pytest.approx(1.0, rel=0.1)
+
+
+def test_second_moments_of_any_kind_of_tensor() -> None:
+    values = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    for factor, kind in ((1, torch.float16), (1e-30, torch.float32), (1e30, torch.float32)):
+        square = mean_square((factor * values.double()).to(kind))
+        assert square == pytest.approx(factor**2 * 6.25, rel=1e-6)
+    assert mean_square(200 * values.bfloat16()) == pytest.approx(250_000, rel=1e-2)
+    assert mean_square(values * 1j) == pytest.approx(6.25)
+    assert mean_square(values.T.requires_grad_()) == pytest.approx(6.25)
+    assert mean_square(values[:0]) == 0.0 and math.isnan(mean_square(values * math.nan))
 
 
 def test_what_gives_nothing_is_left_alone_and_said() -> None:

@@ -84,8 +84,10 @@ def isometry(rows: int, columns: int, key: tuple[int, int]) -> Reals:
     from scipy.linalg import lapack
 
     tall, narrow = max(rows, columns), min(rows, columns)
-    normal = normal_quantile(signed_fraction(words(key, range(tall), range(narrow))))
-    vectors = np.tril(normal)
+    below = np.tri(tall, narrow, dtype=bool)
+    vectors = np.zeros((tall, narrow))
+    used = words(key, range(tall), range(narrow))[below]
+    vectors[below] = normal_quantile(signed_fraction(used))
     head = np.diagonal(vectors).copy()
     length = np.sqrt(np.einsum("ij,ij->j", vectors, vectors))
     beta = -np.copysign(length, head)
@@ -98,11 +100,11 @@ def isometry(rows: int, columns: int, key: tuple[int, int]) -> Reals:
     return q if rows >= columns else q.T
 
 
-def _mirrored(law: Mirrored, rows: int, columns: int, key: tuple[int, int]) -> Reals:
-    """[[O, −O], [−O, O]] or one side of it, cropped where a size is odd."""
+def _mirrored(law: Mirrored, rows: int, columns: int, key: tuple[int, int]) -> Values:
+    """[[O, −O], [−O, O]] or one side of it, cropped where a size is odd; O is rounded once."""
     half_rows = -(-rows // 2) if law.outputs else rows
     half_columns = -(-columns // 2) if law.inputs else columns
-    block = isometry(half_rows, half_columns, key)
+    block: Values = (law.gain * isometry(half_rows, half_columns, key)).astype(np.float32)
     if law.inputs:
         block = np.hstack([block, -block])
     if law.outputs:
@@ -217,7 +219,7 @@ def check_drawable(law: Law, layout: Layout) -> None:
         check_mimetic(law, plain[0], plain[1], plain[2:])
 
 
-def _centre(law: Central, rows: int, columns: int, address: Address) -> Reals:
+def _centre(law: Central, rows: int, columns: int, address: Address) -> Reals | Values:
     if isinstance(law, Identity):
         return law.gain * np.eye(rows, columns)
     if isinstance(law, Hadamard):
@@ -228,7 +230,7 @@ def _centre(law: Central, rows: int, columns: int, address: Address) -> Reals:
         return law.gain * isometry(rows, columns, address.key())
     if isinstance(law, Linked):
         return law.gain * _linked(law, rows, columns, address)
-    return law.gain * _mirrored(law, rows, columns, address.key())
+    return _mirrored(law, rows, columns, address.key())
 
 
 def matrix(law: Structured, logical: tuple[int, ...], address: Address) -> Values:

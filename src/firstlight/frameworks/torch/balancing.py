@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.frameworks.torch import batches
-from firstlight.frameworks.torch.calibrating import mean_square
 from firstlight.frameworks.torch.gradients import differentiate
 from firstlight.frameworks.torch.observing import cotangent
 from firstlight.frameworks.torch.tracing import Tracer
+from firstlight.frameworks.torch.weight_uses import mean_square
 from firstlight.records.network import Network, Operation
 
 _THROUGH = frozenset({"activation", "dropout", "shape", "pool", "other"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -240,6 +241,13 @@ def _remedy(batch: Any) -> str:
     return ""
 
 
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite; a finite sum says so at once."""
+    if tensor.dtype in (torch.float32, torch.float64) and math.isfinite(tensor.sum().item()):
+        return True
+    return bool(torch.isfinite(tensor).all())
+
+
 def check_values(value: Any, what: str) -> None:
     """Refuse tensors that are empty, have no values, or hold NaN or infinity.
 
@@ -263,7 +271,7 @@ def check_values(value: Any, what: str) -> None:
                 f"{what}: a tensor of shape {tuple(tensor.shape)} is sparse; pass it dense"
                 " (.to_dense())"
             )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not _is_finite(tensor):
             count = int((~torch.isfinite(tensor)).sum())
             raise BadInputError(
                 f"{what}: {count} of {tensor.numel()} values are NaN or infinite;"

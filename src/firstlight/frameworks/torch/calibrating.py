@@ -1,9 +1,8 @@
 """One calibrating pass: as each weighted operation runs, its result and its weight are rescaled.
 
 What comes after sees the corrected result, so one forward pass settles a whole network whatever its
-depth. A result is u + b with u linear in the weight and b a bias or another addend. The factor f
-that gives (1/n) Σ (f·u + b)² = target is the positive root of A·f² + 2·B·f + C = target, with
-A, B, C the means of u², u·b and b²; without a bias f = √(target / A).
+depth. A pass has to be quick, for the cell of a long recurrence as well: no graph is written down,
+and what a call is to do is found out when it comes first.
 """
 
 from __future__ import annotations
@@ -11,34 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from firstlight.frameworks.torch import functions
+from firstlight.frameworks.torch import composites, functions
 from firstlight.frameworks.torch.calls import Call
 from firstlight.frameworks.torch.tracing import Tracer
+from firstlight.frameworks.torch.weight_uses import Use, Weight, factor_of, mean_square
 from firstlight.records.network import OperationKind
 
 _ADDING = frozenset({"addmm", "baddbmm"})
 """Products whose first argument is added to the result."""
 
-
-def mean_square(tensor: Tensor) -> float:
-    """Mean of |x|²: one pass, in float64 only where squares leave the range of float32."""
-    if not tensor.numel():
-        return 0.0
-    values = tensor.detach()
-    if values.dtype in (torch.float16, torch.bfloat16):
-        norm = float(torch.linalg.vector_norm(values, dtype=torch.float32))
-    else:
-        norm = float(torch.linalg.vector_norm(values))
-    if not 1e-15 < norm < 1e18 and values.dtype != torch.float64:
-        wide = values.abs() if values.is_complex() else values
-        norm = float(torch.linalg.vector_norm(wide.to("cpu", torch.float64)))
-    return norm**2 / tensor.numel()
+_LISTS = frozenset({list, tuple})
 
 
 def _tensors(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Iterator[Tensor]:
@@ -54,48 +40,6 @@ def _kind(name: str) -> OperationKind | None:
     if name in functions.WEIGHTED:
         return "weighted"
     return "embedding" if name in functions.LOOKUPS or name == "embedding_bag" else None
-
-
-@dataclass
-class Weight:
-    """A weight under calibration.
-
-    Args:
-        tensor: the parameter in the model.
-        target: second moment that the results should have.
-        current: what the drawn values are multiplied by at the moment.
-        fixed: measured only; the pass does not change it.
-        probed: fixed, but what follows sees its results at their targets, as in the first pass.
-        direct: whether every result was seen to be linear in it: made from its own storage.
-        kind: of its first operation; uses of another kind (a tied head) follow.
-        factors: for each use in a pass, the factor that would have met the target there.
-        errors: for each use, log(second moment / target) of the result as it went on.
-        empty: uses whose result was zero or not finite.
-        unreachable: uses whose bias alone exceeds the target.
-    """
-
-    tensor: nn.Parameter
-    target: float
-    current: float = 1.0
-    fixed: bool = False
-    probed: bool = False
-    direct: bool = True
-    kind: OperationKind | None = None
-    factors: list[float] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
-    empty: int = 0
-    unreachable: int = 0
-
-    def begin(self) -> None:
-        """Forget the last pass."""
-        self.factors, self.errors, self.empty, self.unreachable = [], [], 0, 0
-
-    def set(self, factor: float) -> None:
-        """Make the values in the model ``factor`` times those that were drawn."""
-        if factor != self.current:
-            # Not through autograd: a model may differentiate as it runs.
-            self.tensor.data.mul_(factor / self.current)
-            self.current = factor
 
 
 class Calibrator(Tracer):
@@ -122,8 +66,12 @@ class Calibrator(Tracer):
         centred: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
         super().__init__(model, parameters, lambda _, result, __: result)
-        # Expressions of parameters by identity, held so that no identity comes twice.
-        self._derived: dict[int, tuple[Tensor, tuple[str, ...]]] = {}
+        # By identity, the parameters that a tensor is or stems from. The expressions are held, so
+        # that no identity comes twice.
+        self._known: dict[int, tuple[str, ...]] = {i: (n,) for i, n in parameters.items()}
+        self._derived: list[Tensor] = []
+        self._marked = {*self._known, *self._buffers}
+        self._seen_uses: dict[tuple[Any, ...], Use | None] = {}
         self.shifts: dict[str, tuple[str, Tensor]] = {}
         self._weights = weights
         self._biases = biases
@@ -136,11 +84,7 @@ class Calibrator(Tracer):
         yield
 
     def _used(self, operand: Tensor) -> tuple[str, ...]:
-        name = self._parameters.get(id(operand))
-        if name is not None:
-            return (name,)
-        derived = self._derived.get(id(operand))
-        return () if derived is None else derived[1]
+        return self._known.get(id(operand), ())
 
     def __torch_function__(
         self,
@@ -150,47 +94,110 @@ class Calibrator(Tracer):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one torch function; what has no parameter in it passes as it is."""
-        keywords = dict(kwargs or {})
-        operands = list(_tensors(args, keywords))
+        if kwargs:
+            return self._run(func, args, kwargs, None)
+        known = self._known
+        for value in args:
+            if id(value) in known:
+                break
+            if type(value) in _LISTS and not known.keys().isdisjoint(map(id, value)):
+                return self._run(func, args, {}, None)
+        else:
+            return func(*args)
+        # What a call is to do depends on its function and on which of its operands are parameters.
+        if not _LISTS.isdisjoint(map(type, args)):
+            return self._run(func, args, {}, None)
+        key = (func, *[id(v) if id(v) in self._marked else type(v) for v in args])
+        if key not in self._seen_uses:
+            return self._run(func, args, {}, key)
+        use = self._seen_uses[key]
+        result = func(*args)
+        if use is not None:
+            self._calibrate(use, args, result)
+        return result
+
+    def _run(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        key: tuple[Any, ...] | None,
+    ) -> Any:
+        """A call that is not known yet."""
+        operands = list(_tensors(args, kwargs))
         parameters = tuple(dict.fromkeys(name for t in operands for name in self._used(t)))
         if not parameters:
-            return func(*args, **keywords)
+            return func(*args, **kwargs)
         call = Call(
             func=func,
             name=functions.plain_name(func),
             args=args,
-            keywords=keywords,
+            keywords=dict(kwargs),
             operands=operands,
             makers=[None] * len(operands),
             parameters=parameters,
             in_place=functions.is_in_place(func),
         )
-        reads_data = any(self._is_data(tensor) for tensor in operands)
+        reads_data = any(map(self._is_data, operands))
         if reads_data and not self._opened:
             found = self._inside(call)
             if found is not None:
                 return found
-        result = func(*args, **keywords)
+        result = func(*args, **kwargs)
         if reads_data:
             kind = _kind(call.name)
-            return result if kind is None else self._record(call, kind, result)
+            use = None if kind is None else self._use(call, kind)
+            if key is not None and not composites.may_open(call.name, func):
+                self._seen_uses[key] = use
+            if use is not None:
+                self._calibrate(use, args, result)
+            return result
         for tensor in _tensors((result,), {}):
-            if id(tensor) not in self._parameters:
-                self._derived[id(tensor)] = (tensor, parameters)
+            if id(tensor) not in self._known:
+                self._known[id(tensor)] = parameters
+                self._marked.add(id(tensor))
+                self._derived.append(tensor)
         return result
 
     def _is_data(self, tensor: Tensor) -> bool:
-        return not self._used(tensor) and id(tensor) not in self._buffers
+        return id(tensor) not in self._marked
 
-    def _record(self, call: Any, kind: OperationKind, result: Tensor) -> Tensor:
-        if kind in ("weighted", "embedding") and not call.in_place:
-            name = self._scale_of(call)
-            if name is not None:
-                axis = self._unit_axis(call, kind, result)
-                self._calibrate(name, call, kind, axis, result)
+    def _record(self, call: Call, kind: OperationKind, result: Tensor) -> Tensor:
+        """What `composites` writes down: kernels, whose weight has to be right before they run."""
+        use = self._use(call, kind)
+        if use is not None:
+            self._calibrate(use, call.args, result)
         return result
 
-    def _scale_of(self, call: Any) -> str | None:
+    def _use(self, call: Call, kind: OperationKind) -> Use | None:
+        """What there is to do at a call; None if no weight with a target scales it."""
+        if kind not in ("weighted", "embedding") or call.in_place:
+            return None
+        name = self._scale_of(call)
+        if name is None:
+            return None
+        behind = 0
+        if call.name in functions.CONVOLUTIONS:
+            behind = int(call.name[-2])
+        elif call.name in functions.PRODUCTS and self._used(call.operands[0]):
+            behind = 1  # W @ x: the weight's rows are the result's rows
+        bias = next((t for t in call.operands if self._is_bias(t)), None)
+        centred = next((n for n in call.parameters if n in self._centred), None)
+        if bias is not None and centred is None and not bias.any().item():
+            bias = None
+        return Use(
+            weight=self._weights[name],
+            name=name,
+            kind=kind,
+            bias=bias,
+            centred=centred,
+            adds=call.name in _ADDING,
+            keyword=call.keywords.get("input"),
+            behind=behind,
+            in_kernel=call.func is None,
+        )
+
+    def _scale_of(self, call: Call) -> str | None:
         """The weight with a target that scales this operation, if there is one."""
         named = [name for name in call.parameters if name in self._weights]
         if not named:
@@ -203,26 +210,13 @@ class Calibrator(Tracer):
         self._weights[named[0]].direct = False  # an expression; whether it is linear is tried out
         return str(named[0])
 
-    def _offset(self, call: Any, axis: int | None, result: Tensor) -> Tensor | None:
-        """What is added to the product, as broadcasts against the result; None for nothing."""
-        if call.name in _ADDING:
-            found = call.args[0] if call.args else call.keywords.get("input")
-        else:
-            found = next((t for t in call.operands if self._is_bias(t)), None)
-            if found is not None and axis is not None:
-                behind = result.dim() - 1 - axis
-                found = found.reshape(-1, *(1,) * behind)
-        return found if found is not None and bool(found.any()) else None
-
     def _is_bias(self, tensor: Tensor) -> bool:
         return tensor.dim() == 1 and any(name in self._biases for name in self._used(tensor))
 
-    def _calibrate(
-        self, name: str, call: Any, kind: OperationKind, axis: int | None, result: Tensor
-    ) -> None:
-        weight = self._weights[name]
-        weight.kind = weight.kind or kind
-        if kind != weight.kind or not result.numel():
+    def _calibrate(self, use: Use, args: tuple[Any, ...], result: Tensor) -> None:
+        weight = use.weight
+        weight.kind = weight.kind or use.kind
+        if use.kind != weight.kind:
             return
         if weight.fixed:
             square = mean_square(result)
@@ -230,25 +224,27 @@ class Calibrator(Tracer):
                 weight.errors.append(math.log(square / weight.target))
                 if weight.probed:
                     result.mul_(math.sqrt(weight.target / square))
-            else:
+            elif result.numel():
                 weight.empty += 1
             return
-        bias = next((n for t in call.operands for n in self._used(t) if n in self._centred), None)
-        offset = self._offset(call, axis, result)
+        axis = result.dim() - 1 - use.behind
+        offset = use.offset(args, axis)
         if offset is not None:
             result.sub_(offset)
         factor = None
-        if bias is not None and axis is not None:
-            factor = self._centre(weight, name, bias, axis, result)
+        if use.centred is not None and axis >= 0 and result.numel():
+            factor = self._centre(weight, use.name, use.centred, axis, result)
         else:
-            factor = _factor(weight, result.detach(), offset)
+            factor = factor_of(weight, result, offset)
             if factor is not None:
                 result.mul_(factor)
             if offset is not None:
                 result.add_(offset)
         if factor is not None:
-            weight.set(weight.current * factor)
-            weight.factors.append(weight.current)
+            wanted = weight.current * factor
+            if use.in_kernel or not weight.factors:
+                weight.set(wanted)  # later uses are corrected at their results
+            weight.factors.append(wanted)
             weight.errors.append(0.0)
 
     def _centre(
@@ -269,21 +265,3 @@ class Calibrator(Tracer):
         self._centred[bias].data.copy_(shift * factor)
         self.shifts[bias] = (name, shift / weight.current)
         return factor
-
-
-def _factor(weight: Weight, product: Tensor, offset: Tensor | None) -> float | None:
-    """What the product must be multiplied by to reach the target; None if nothing does."""
-    square = mean_square(product)
-    if not (0 < square < math.inf):
-        weight.empty += 1
-        return None
-    if offset is None:
-        return math.sqrt(weight.target / square)
-    mixed = float((product * offset.detach()).mean())
-    constant = mean_square(offset.expand_as(product))
-    discriminant = mixed**2 + square * (weight.target - constant)
-    factor = (math.sqrt(discriminant) - mixed) / square if discriminant > 0 else 0.0
-    if factor > 0 and math.isfinite(factor):
-        return factor
-    weight.unreachable += 1
-    return None

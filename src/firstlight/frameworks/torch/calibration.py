@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
 from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.balancing import balanced
-from firstlight.frameworks.torch.calibrating import Calibrator, Weight
+from firstlight.frameworks.torch.calibrating import Calibrator
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.observing import check_model
 from firstlight.frameworks.torch.pooling import arrives, common_step, pooled
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
+from firstlight.frameworks.torch.weight_uses import Weight
 from firstlight.records.calibration import Calibration, Scaling
 
 Step = Callable[[Any, Any], Any]
@@ -157,7 +158,8 @@ class _Passes:
             self.weights[name].fixed = True
             self.weights[name].probed = not self.weights[name].direct
             for bias in [b for b, (owner, _) in self.shifts.items() if owner == name]:
-                del self.centred[bias]  # no one bias takes the means of several uses off
+                # No one bias takes the means of several uses off: it is again what was drawn.
+                self.centred.pop(bias).data.copy_(self.drawn_biases[bias])
                 del self.shifts[bias]
 
     def correct(self, names: Iterable[str]) -> bool:
@@ -262,7 +264,10 @@ def calibrate(
     """
     device = check_model(model)
     with torch.inference_mode(False):
-        given = [batches.placed(batch, device) for batch in given]
+        # Each pass takes a copy of its own; a batch that is where it should be needs none here.
+        given = [
+            batch if _is_at(batch, device) else batches.placed(batch, device) for batch in given
+        ]
     for batch in given:
         if step is None:
             batches.check_batch(batch)
@@ -291,6 +296,11 @@ def calibrate(
         if backward:
             _balance(passes)
         return passes.result()
+
+
+def _is_at(batch: Any, device: torch.device) -> bool:
+    """Whether a batch is one tensor that lies where the model does."""
+    return isinstance(batch, Tensor) and batch.device == device and not batch.is_inference()
 
 
 def _held(

@@ -49,6 +49,11 @@ class Recording(Protocol):
         """Record one operation; the result to go on with."""
 
 
+def may_open(name: str, func: Any) -> bool:
+    """Whether a call of this function may be one that `attention` or `recurrent` opens."""
+    return func is functional.multi_head_attention_forward or name in RECURRENT
+
+
 @lru_cache(maxsize=1)
 def _attention_body(func: FunctionType) -> Callable[..., Any] | None:
     """Torch's own code of multi-head attention, without the line that hands it to a mode."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 _LARGEST_STEP = math.log(4.0)
 _NEARLY = 0.02
@@ -41,7 +42,7 @@ def common_step(errors: list[list[float]], own: list[list[float]]) -> float:
                 square += before**2
     share = min(1.0, max(0.0, mixed / square)) if square > 0 else 0.0
     uses = max(len(each) for each in errors)
-    arriving = [sum(share**j for j in range(u + 1)) for u in range(uses)]
+    arriving = list(accumulate(share**j for j in range(uses)))
     flat = [e for each in errors for e in each]
     change = -sum(flat) / len(flat) / (2 * sum(arriving) / len(arriving))
     return min(_LARGEST_STEP, max(-_LARGEST_STEP, change))
