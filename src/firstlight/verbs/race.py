@@ -14,7 +14,7 @@ from firstlight.initializers.registry import technique as find_technique
 from firstlight.racing.search import SEARCH_SEED, best_rates, checked
 from firstlight.racing.statistics import summarize, verdict
 from firstlight.records.adapter import Adapter
-from firstlight.records.race import Race, Run
+from firstlight.records.race import Race, Recipe, Run
 from firstlight.verbs.adapters import adapter_for
 from firstlight.verbs.apply import apply
 from firstlight.verbs.plan import plan
@@ -81,6 +81,9 @@ def race(
     techniques = _names(techniques)
     rates = checked(learning_rates, "race: learning_rates")
     data = _arrays(data)
+    recipe = Recipe(
+        loss=loss, steps=steps, batch_size=batch_size, momentum=momentum, clip_norm=clip_norm
+    )
     adapter = adapter_for(_built(build))
     planned = list(range(SEARCH_SEED, SEARCH_SEED + search_seeds)) if len(rates) > 1 else []
     updates = len(techniques) * steps * (len(rates) * len(planned) + seeds)
@@ -101,13 +104,9 @@ def race(
             runs = adapter.train(
                 [models[name, seed] for name, seed, _ in jobs],
                 data,
-                loss=loss,
+                recipe,
                 learning_rates=[rate for _, _, rate in jobs],
                 seeds=[seed for _, seed, _ in jobs],
-                steps=steps,
-                batch_size=batch_size,
-                momentum=momentum,
-                clip_norm=clip_norm,
                 progress=advance,
             )
         except FirstlightError:

@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firstlight.errors import BadInputError
 from firstlight.frameworks.torch.batches import resolve_loss
-from firstlight.records.race import Run
+from firstlight.records.race import Recipe, Run, Together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,25 +33,6 @@ class Data:
     def classifies(self) -> bool:
         """Whether the targets are class indices."""
         return not self.targets.is_floating_point()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How all models of a race are trained.
-
-    Args:
-        loss: name or callable (output, target).
-        steps: optimizer steps, at least 1.
-        batch_size: samples per step.
-        momentum: of SGD.
-        clip_norm: largest norm of the whole gradient; None leaves it.
-    """
-
-    loss: Any
-    steps: int
-    batch_size: int
-    momentum: float = 0.9
-    clip_norm: float | None = 1.0
 
 
 def as_data(data: Sequence[Any]) -> Data:
@@ -89,9 +69,10 @@ def _score(output: Tensor, data: Data, loss: Callable[[Any, Any], Tensor]) -> fl
     return float(loss(output, data.held_out_targets))
 
 
-def _run(seed: int, rate: float, losses: Sequence[float], score: float) -> Run:
-    diverged = not all(math.isfinite(loss) for loss in losses)
-    return Run(seed=seed, learning_rate=rate, losses=tuple(losses), score=score, diverged=diverged)
+def together(model: nn.Module, data: Data, recipe: Recipe) -> Together:
+    """How many models like this one are best trained as one, and why."""
+    del model, data, recipe
+    return Together(count=1, reason="models are trained one after another")
 
 
 def train(
@@ -105,7 +86,7 @@ def train(
 ) -> tuple[Run, ...]:
     """Train copies of ``models``, one for each (seed, learning rate), and score them.
 
-    SGD with momentum, the same for all: the gradient's norm is clipped, v ← μv + g, w ← w − ηv.
+    The gradient's norm is clipped, then the recipe's optimizer takes its step.
 
     Args:
         models: n of the same architecture; they are left as they are.
@@ -119,8 +100,6 @@ def train(
         n runs, in order. A run whose loss is not finite has diverged; its score is that of the
         model it ended as.
     """
-    if recipe.steps < 1:
-        raise BadInputError(f"steps: must be at least 1, got {recipe.steps}")
     report = progress or (lambda _: None)
     with _one_thread(), torch.random.fork_rng():
         runs = []
@@ -140,6 +119,17 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def _optimizer(model: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
+    parameters = list(model.parameters())
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum)
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=rate)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=rate)
+    return torch.optim.RMSprop(parameters, lr=rate)
+
+
 def _train_one(
     model: nn.Module,
     data: Data,
@@ -150,19 +140,40 @@ def _train_one(
 ) -> Run:
     model = copy.deepcopy(model).train()
     loss_function = _loss_function(recipe, data)
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=recipe.momentum)
+    optimizer = _optimizer(model, recipe, rate)
     losses: list[float] = []
-    for indices in _orders(data, recipe, seed):
+    scores: list[float] = []
+    looks = recipe.all_looks
+
+    def score() -> float:
+        model.eval()
+        with torch.no_grad():
+            found = _score(model(data.held_out_inputs), data, loss_function)
+        model.train()
+        return found
+
+    for step, indices in enumerate(_orders(data, recipe, seed), 1):
         loss = loss_function(model(data.inputs[indices]), data.targets[indices])
         losses.append(float(loss.detach()))
-        progress(1)
         if not math.isfinite(losses[-1]):
+            progress(recipe.steps - step + 1)
             break
+        progress(1)
         optimizer.zero_grad()
         loss.backward()
         if recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()
-    with torch.no_grad():
-        score = _score(model.eval()(data.held_out_inputs), data, loss_function)
-    return _run(seed, rate, losses, score)
+        if step in looks:
+            scores.append(score())
+    while len(scores) < len(looks):
+        scores.append(score())
+    return Run(
+        seed=seed,
+        optimizer=recipe.optimizer,
+        learning_rate=rate,
+        losses=tuple(losses),
+        scores=tuple(scores),
+        score=scores[-1],
+        diverged=not math.isfinite(losses[-1]),
+    )
