@@ -7,7 +7,8 @@ import pytest
 
 from firstlight.errors import BadInputError
 from firstlight.reporting import files
-from firstlight.reporting.files import atomic_path, load, save, write_atomically
+from firstlight.records.whole_files import atomic_path, write_atomically
+from firstlight.reporting.files import load, save
 
 from . import samples
 

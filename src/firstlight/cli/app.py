@@ -19,7 +19,8 @@ from firstlight.cli.sources import batch_of, model_factory, weights_path
 from firstlight.errors import BadInputError, FirstlightError
 from firstlight.laws.addresses import checked_seed
 from firstlight.records.codec import from_json, to_json
-from firstlight.reporting.files import atomic_path, save
+from firstlight.records.whole_files import atomic_path
+from firstlight.reporting.files import save
 from firstlight.reporting.text import print_record
 from firstlight.verbs.adapters import adapter_for
 

@@ -12,6 +12,7 @@ from typing import Any
 _TABLE = {
     "apply": "firstlight.verbs.apply:apply",
     "save": "firstlight.reporting.files:save",
+    "table": "firstlight.reporting.tables:to_pandas",
     "text": "firstlight.reporting.text:to_text",
     "html": "firstlight.reporting.page:to_fragment",
 }
