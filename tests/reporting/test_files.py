@@ -6,8 +6,8 @@ import stat
 import pytest
 
 from firstlight.errors import BadInputError
-from firstlight.reporting import files
 from firstlight.records.whole_files import atomic_path, write_atomically
+from firstlight.reporting import files
 from firstlight.reporting.files import load, save
 
 from . import samples
