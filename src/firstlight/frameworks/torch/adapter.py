@@ -18,7 +18,8 @@ from firstlight.frameworks.torch.layouts import describe_parameters, named_tenso
 from firstlight.frameworks.torch.loading import several
 from firstlight.frameworks.torch.observing import check_model, observe
 from firstlight.frameworks.torch.synthetic import synthetic_batch
-from firstlight.frameworks.torch.training import as_data, together, train
+from firstlight.frameworks.torch.training import together, train
+from firstlight.frameworks.torch.training_data import as_data
 from firstlight.frameworks.torch.updates import learning_rates, relative_updates
 from firstlight.frameworks.torch.weights import plain_values
 from firstlight.records.calibration import Calibration
