@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -31,13 +30,9 @@ def with_dropout() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
 
 
-@pytest.fixture(scope="module")
-def alone() -> str:
-    return to_json(short(with_dropout, optimizers=("sgd", "adam")))
-
-
-def test_threads_and_processes_give_the_race_of_one_process(alone: str, tmp_path: Path) -> None:
+def test_threads_and_processes_give_the_race_of_one_process(tmp_path: Path) -> None:
     """Threads share torch's random state, so dropout and ``default`` would show a mistake."""
+    alone = to_json(short(with_dropout, optimizers=("sgd", "adam")))
     with ThreadPoolExecutor(4) as threads:
         threaded = short(with_dropout, optimizers=("sgd", "adam"), executor=threads)
     with forked(2) as processes:
@@ -78,11 +73,6 @@ UNITS = 3
 
 
 def test_the_order_of_results_does_not_matter(tmp_path: Path) -> None:
-    short(folder=tmp_path, learning_rates=(0.1,), seeds=UNITS)
-    path = tmp_path / "spec.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"together": {"sgd": 2}}))
-    for unit in tmp_path.glob("units/*"):
-        unit.unlink()
     options: dict[str, Any] = {"learning_rates": (0.1,), "seeds": UNITS, "folder": tmp_path}
     backwards = to_json(short(executor=Backwards(), **options))
     for unit in tmp_path.glob("units/*"):

@@ -34,11 +34,10 @@ def _race_in(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path: Path, seed: int) -> None:
+def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = to_json(short(**LONG))
-    dice, kills, folder = random.Random(seed), 0, tmp_path / "race"
-    for _ in range(6):
+    dice, kills, folder = random.Random(1), 0, tmp_path / "race"
+    for _ in range(5):
         seen = finished(folder)
         process = multiprocessing.get_context("fork").Process(target=_race_in, args=(folder,))
         process.start()
@@ -84,21 +83,12 @@ def test_ctrl_c_with_a_folder_says_how_to_go_on(tmp_path: Path) -> None:
 
 def test_ctrl_c_without_a_folder_hands_over_what_is_done() -> None:
     whole = short(learning_rates=(0.1,), seeds=5)
-    units = 0
-
-    def count(_: Any) -> None:
-        nonlocal units
-        units += 1
-
-    short(learning_rates=(0.1,), seeds=5, watch=count)
-    if units < 3:
-        pytest.skip("all of this race trains as one")
-    stopped = interrupted(units - 1, learning_rates=(0.1,), seeds=5)
+    stopped = interrupted(3, learning_rates=(0.1,), seeds=5)
     assert "name a folder to be able to go on" in str(stopped)
     race = stopped.race
     assert isinstance(race, Race) and race.remarks[0].startswith("Stopped early: ")
     for start in race.starts:
-        assert start.runs == whole[start.name].runs[: len(start.runs)]
+        assert 2 <= len(start.runs) < 5 and start.runs == whole[start.name].runs[: len(start.runs)]
 
 
 def test_another_race_in_the_folder_is_refused_and_says_what_differs(tmp_path: Path) -> None:
@@ -169,11 +159,10 @@ def test_a_folder_keeps_its_groups(tmp_path: Path) -> None:
     short(folder=tmp_path)
     spec = json.loads((tmp_path / "spec.json").read_text())
     assert set(spec["together"]) == {"sgd"}
-    names = {path.name for path in tmp_path.glob("units/*")}
-    spec["together"]["sgd"] = 2
+    spec["together"]["sgd"] = 4
     other = tmp_path / "other"
     other.mkdir()
     (other / "spec.json").write_text(json.dumps(spec))
     short(folder=other)
     jobs = [len(fl.load(path)["jobs"]) for path in other.glob("units/*.json")]
-    assert jobs == [2] * 5 and names
+    assert sorted(jobs) == [3, 3, 4]
