@@ -42,7 +42,7 @@ def test_the_suffix_chooses_the_form(suffix, start, tmp_path):
 
 @pytest.mark.parametrize(("name", "came"), [("r.pdf", "suffix '.pdf'"), ("report", "no suffix")])
 def test_other_suffixes_are_refused(name, came, tmp_path):
-    with pytest.raises(BadInputError, match=f"has {came}; known: .html, .json, .txt"):
+    with pytest.raises(BadInputError, match=f"has {came}; known: .html, .json, .parquet, .txt"):
         save(RECORDS["sick"], tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -38,6 +38,8 @@ class Shown:
     def save(self, path: Any) -> None:
         """Write the record to ``path``; its suffix (``.html``, ``.json``, ``.txt``) says the form.
 
+        A race can be written as a table too (``.parquet``).
+
         The file is written beside its final place and then renamed, so that it is never half there.
         """
         call("save", self, path)

@@ -9,10 +9,10 @@ from typing import Any
 
 from firstlight.errors import BadInputError
 from firstlight.records.codec import from_json, to_json
-from firstlight.records.whole_files import write_atomically
+from firstlight.records.whole_files import atomic_path, write_atomically
 from firstlight.reporting.story import Story
 
-SUFFIXES = (".html", ".json", ".txt")
+SUFFIXES = (".html", ".json", ".parquet", ".txt")
 
 _STORY = {field.name for field in fields(Story)}
 
@@ -23,7 +23,7 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
     Args:
         record: what to write.
         path: its suffix chooses the form: ``.html`` (one offline page), ``.json`` (`load` reads
-            it back), ``.txt``.
+            it back), ``.parquet`` (a race as a table, which `load` reads back too), ``.txt``.
 
     Raises:
         BadInputError: unknown suffix, or the place cannot be written.
@@ -32,6 +32,12 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
     if suffix not in SUFFIXES:
         came = f"suffix '{suffix}'" if suffix else "no suffix"
         raise BadInputError(f"save: {path} has {came}; known: {', '.join(SUFFIXES)}")
+    if suffix == ".parquet":
+        from firstlight.reporting.tables import write_parquet  # brings pyarrow
+
+        with atomic_path(path) as temporary:
+            write_parquet(record, temporary)
+        return
     if suffix == ".json":
         # A story is not one of the shared records, so it travels as a dictionary of them.
         plain = {n: getattr(record, n) for n in _STORY} if isinstance(record, Story) else record
@@ -49,13 +55,17 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read what `save` wrote as JSON.
+    """Read what `save` wrote as JSON or Parquet.
 
     Raises:
         BadInputError: no such file, or not a saved record.
     """
     if Path(path).suffix.lower() in (".html", ".txt"):
         raise BadInputError(f"load: {path} is a report to read; load the .json saved beside it")
+    if Path(path).suffix.lower() == ".parquet":
+        from firstlight.reporting.tables import read_parquet  # brings pyarrow
+
+        return read_parquet(Path(path))
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
