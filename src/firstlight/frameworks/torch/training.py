@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from firstlight.frameworks.torch.training_alike import signature
 from firstlight.frameworks.torch.training_data import Data
 from firstlight.frameworks.torch.training_single import train_single
 from firstlight.frameworks.torch.training_stacked import train_stacked
@@ -84,7 +84,7 @@ def train(
     jobs = list(zip(models, learning_rates, seeds, strict=True))
     alike: dict[Any, list[int]] = {}
     for place, model in enumerate(models):
-        alike.setdefault(_signature(model), []).append(place)
+        alike.setdefault(signature(model), []).append(place)
     runs: dict[int, Run] = {}
     with _one_thread():
         for places in alike.values():
@@ -127,42 +127,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _signature(model: nn.Module) -> Any:
-    """What must be equal for two models to differ in parameters and buffers only."""
-    state = [*model.named_parameters(), *model.named_buffers()]
-    tensors = tuple((n, tuple(t.shape), t.dtype, str(t.device), t.requires_grad) for n, t in state)
-    hidden = {*vars(nn.Module()), "training"}
-    own = tuple(
-        (
-            name,
-            *_kind(module),
-            tuple((k, _print(v)) for k, v in vars(module).items() if k not in hidden),
-        )
-        for name, module in model.named_modules()
-    )
-    return tensors, own
-
-
-def _kind(module: nn.Module) -> tuple[Any, ...]:
-    # By name and code: a class made anew by each call of a factory is the same class to us.
-    kind = type(module)
-    return kind.__module__, kind.__qualname__, getattr(kind.forward, "__code__", None)
-
-
-def _print(value: Any) -> Any:
-    """A hashable image of an attribute, as far as its kind is known."""
-    if value is None or isinstance(value, int | float | str | bytes | torch.dtype):
-        return value
-    if isinstance(value, Tensor):
-        plain = value.detach().cpu()
-        return tuple(plain.shape), str(plain.dtype), tuple(plain.reshape(-1).tolist())
-    if isinstance(value, tuple | list):
-        return tuple(_print(item) for item in value)
-    if isinstance(value, dict):
-        return tuple((str(key), _print(item)) for key, item in value.items())
-    if isinstance(value, FunctionType):
-        cells = tuple(_print(cell.cell_contents) for cell in value.__closure__ or ())
-        return value.__code__, _print(value.__defaults__), cells
-    return value if isinstance(value, BuiltinFunctionType) else type(value).__qualname__

@@ -19,6 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from firstlight.frameworks.torch.training_alike import signature
 from firstlight.frameworks.torch.training_data import Data, loss_of, orders, stacked_loss, taken
 from firstlight.frameworks.torch.training_stack import Drops, Stack
 from firstlight.records.race import Recipe
@@ -68,6 +69,10 @@ def attempt(model: nn.Module, data: Data, recipe: Recipe) -> Trial:
             alone += [_alone(models[1], data, recipe, indices[1], _SEEDS[1])]
         except Exception:  # trained alone it will say this better
             return Trial(obstacle="it could not take a step")
+        if any(step.pop("remembers") for step in alone):
+            return Trial(
+                obstacle="its forward pass keeps values that are neither parameters nor buffers"
+            )
         if not isinstance(alone[0]["output"], Tensor):
             return Trial(obstacle="its output is not one tensor")
         frozen = tuple(name for name, value in alone[0].items() if value is None)
@@ -86,7 +91,7 @@ def attempt(model: nn.Module, data: Data, recipe: Recipe) -> Trial:
     for own, theirs in zip(alone, stacked, strict=True):
         difference = _difference(own, theirs)
         if difference is not None and drops:
-            return Trial(obstacle="its forward pass draws random numbers beside plain dropout")
+            return Trial(obstacle=_RANDOM)
         if difference is not None:
             return Trial(obstacle=f"stacked it does not compute the same ({difference})")
     return Trial(
@@ -121,6 +126,7 @@ Step = dict[str, Any]
 
 def _alone(model: nn.Module, data: Data, recipe: Recipe, indices: Tensor, seed: int) -> Step:
     model = copy.deepcopy(model)
+    before = signature(model)
     torch.manual_seed(seed)
     output = model(data.inputs[indices])
     loss = loss_of(recipe, data)(output, data.targets[indices])
@@ -130,6 +136,7 @@ def _alone(model: nn.Module, data: Data, recipe: Recipe, indices: Tensor, seed: 
     step.update({f"buffer {name}": buffer for name, buffer in model.named_buffers()})
     with torch.no_grad():
         step["evaluation"] = model.eval()(data.inputs[indices])
+    step["remembers"] = signature(model) != before
     return step
 
 
@@ -185,7 +192,9 @@ def _size(value: Tensor) -> float:
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
+_RANDOM = "its forward pass draws random numbers beside plain dropout"
 _WORDS = (
+    ("random operation", _RANDOM),
     ("data-dependent control flow", "its forward pass decides by the values it computes"),
     (".item()", "its forward pass reads single values out of tensors"),
     ("dynamic shape", "the shapes in its forward pass depend on values"),
