@@ -35,7 +35,8 @@ def verdict(
         own = [start for start in starts if start.optimizer == optimizer]
         said = _under_one(own, comparisons, higher_is_better, score_name)
         parts.append(said if len(optimizers) == 1 else f"under {optimizer}, {said}")
-    return "; ".join(parts) + "."
+    text = "; ".join(parts) + "."
+    return text if len(optimizers) == 1 else text[0].upper() + text[1:]
 
 
 def _under_one(

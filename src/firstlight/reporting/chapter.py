@@ -71,6 +71,7 @@ class Chapter:
     scores: Figure | None = None
     race: Table | None = None
     curves: tuple[Figure, ...] = ()
+    way: Table | None = None
     differences: Figure | None = None
     pairs: Table | None = None
     race_remarks: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from firstlight.reporting.numbers import number
 from firstlight.reporting.race_charts import colors
 from firstlight.reporting.race_words import difference_words, pair_words, shown_pairs
 
-_ROW = 34
+_ROW = 46
 
 
 def has_curves(race: Race) -> bool:
@@ -91,7 +91,8 @@ def difference_chart(race: Race) -> Chart:
             "seen": "yes" if pair.different else "no",
             "p": f"{pair.p_holm:.2g}",
             "color": theme.AFTER if pair.different else theme.MUTED,
-            "y": _ROW * place + _ROW / 2,
+            "y": _ROW * place + 34,
+            "top": _ROW * place + 14,
         }
         if math.isfinite(pair.difference):
             ends = pair.interval if all(map(math.isfinite, pair.interval)) else None
@@ -100,8 +101,7 @@ def difference_chart(race: Race) -> Chart:
         rows.append(row)
     drawn = [row for row in rows if "x" in row]
     furthest = max((abs(row[end]) for row in drawn for end in ("low", "high")), default=0.0)
-    # Names stand left of the lines and figures right of them, so the data keeps to the middle.
-    domain = [-2.6 * (furthest or 1.0), 2.2 * (furthest or 1.0)]
+    domain = [-1.1 * (furthest or 1.0), 1.1 * (furthest or 1.0)]
     unit = 100 if percent else 1
     x: dict[str, Any] = {
         "scale": alt.Scale(domain=[end * unit for end in domain], nice=False),
@@ -115,7 +115,7 @@ def difference_chart(race: Race) -> Chart:
     for row in drawn:
         row |= {key: row[key] * unit for key in ("x", "low", "high")}
     at_x, y = alt.X("x:Q", **x), alt.Y("y:Q", scale=None, axis=None)
-    color = alt.Color("color:N", scale=None)
+    top, color = alt.Y("top:Q", scale=None, axis=None), alt.Color("color:N", scale=None)
     halo = {"stroke": alt.value(theme.PAPER), "strokeWidth": alt.value(5)}
     left = data(rows).mark_text(align="left", baseline="middle", limit=260)
     right = data(rows).mark_text(align="right", baseline="middle")
@@ -125,10 +125,10 @@ def difference_chart(race: Race) -> Chart:
         .mark_rule(strokeWidth=6, strokeCap="round", opacity=0.4)
         .encode(x=alt.X("low:Q", **x), x2="high:Q", y=y, color=color),
         data(drawn).mark_point(filled=True, size=70, opacity=1).encode(x=at_x, y=y, color=color),
-        left.encode(x=alt.value(0), y=y, text="pair:N", **halo),
-        left.encode(x=alt.value(0), y=y, text="pair:N"),
-        right.encode(x=alt.value("width"), y=y, text="words:N", **halo),
-        right.encode(x=alt.value("width"), y=y, text="words:N"),
+        left.encode(x=alt.value(0), y=top, text="pair:N", **halo),
+        left.encode(x=alt.value(0), y=top, text="pair:N"),
+        right.encode(x=alt.value("width"), y=top, text="words:N", **halo),
+        right.encode(x=alt.value("width"), y=top, text="words:N"),
     ]
     hover = [
         data(drawn)

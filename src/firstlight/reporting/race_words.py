@@ -46,7 +46,7 @@ def way_rows(race: Race) -> list[tuple[str, ...]]:
     """A row for each start: area under its curve, and the steps to the target if there is one."""
     aimed = any(start.reach for start in race.starts)
     return [
-        (race.label(start), _area(race, start), *(_reach(start) if aimed else ()))
+        (race.label(start), _area(race, start), *(_reach(race, start) if aimed else ()))
         for start in race.starts
     ]
 
@@ -62,12 +62,12 @@ def _target(race: Race) -> str:
     return f"{100 * target:.3g} %" if wording.in_percent(race) else number(target)
 
 
-def _reach(start: Start) -> tuple[str, str]:
+def _reach(race: Race, start: Start) -> tuple[str, str]:
     if start.reach is None:
         return "–", "–"
     count = f"{start.reach.reached.count} of {start.reach.reached.of}"
     median = start.reach.median_steps
-    return count, "not half of them" if median is None else f"{median:g}"
+    return count, f"> {race.steps}" if median is None else f"{median:g}"
 
 
 def diverged_words(start: Start) -> str:

@@ -88,6 +88,7 @@ def _chapter(story: Story) -> Chapter:
         scores=_scores(race) if race and race.starts else None,
         race=_race(race) if race else None,
         curves=_curves(race) if race and race.starts else (),
+        way=_way(race) if race and way_heads(race) else None,
         pairs=_pairs(race) if race and race.comparisons else None,
         differences=_differences(race) if race and race.comparisons else None,
         race_remarks=race.remarks if race else (),
@@ -328,16 +329,20 @@ def _differences(race: Race) -> Figure:
 
 
 def _race(race: Race) -> Table:
-    extra = way_heads(race)[1:]
-    heads = (*race_heads(race), *extra)
-    rows = [
-        (*row, *(way[1:] if extra else ()))
-        for row, way in zip(race_rows(race), way_rows(race), strict=True)
-    ]
     return Table(
         caption="The starts at their best learning rates",
+        heads=race_heads(race),
+        rows=tuple((row[0], *map(typeset, row[1:])) for row in race_rows(race)),
+        numeric=(1, 2, 3),
+    )
+
+
+def _way(race: Race) -> Table:
+    heads = way_heads(race)
+    return Table(
+        caption="On the way to the last step",
         heads=heads,
-        rows=tuple((row[0], *map(typeset, row[1:])) for row in rows),
+        rows=tuple((row[0], *map(typeset, row[1:])) for row in way_rows(race)),
         numeric=tuple(range(1, len(heads))),
     )
 
