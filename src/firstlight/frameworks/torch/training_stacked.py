@@ -21,8 +21,8 @@ from firstlight.frameworks.torch.training_stack import Drops, Stack
 from firstlight.frameworks.torch.training_updates import Updates
 from firstlight.records.race import Recipe, Run
 
-_SCORED_TOGETHER = 16_384
-"""Held-out samples in one pass, over all networks: more do not come cheaper."""
+_SCORED_TOGETHER = 2**21
+"""Held-out numbers in one pass, over all networks: more would not come cheaper."""
 
 
 def train_stacked(
@@ -110,12 +110,13 @@ def _scores(
     loss: Callable[..., Tensor],
 ) -> dict[int, float]:
     """The held-out score of each network that is asked for, by its number."""
-    each = max(1, _SCORED_TOGETHER // len(data.held_out_inputs))
+    each = max(1, _SCORED_TOGETHER // data.held_out_inputs.numel())
     found = {}
     for start in range(0, len(wanted), each):
         nets = wanted[start : start + each]
         places = torch.tensor([rows.index(net) for net in nets])
-        inputs = data.held_out_inputs.expand(len(nets), *data.held_out_inputs.shape)
+        # A copy: a model may write into its inputs.
+        inputs = data.held_out_inputs.expand(len(nets), *data.held_out_inputs.shape).clone()
         with torch.no_grad():
             outputs = stack.outputs(inputs, training=False, rows=places)
             for net, output in zip(nets, outputs, strict=True):
