@@ -38,8 +38,8 @@ def train_stacked(
 ) -> tuple[Run, ...]:
     """Train copies of ``models`` as one.
 
-    A network whose loss is not finite is set to zero and no longer listened to: the others are
-    computed beside it as if it were any other. When half have gone, the rest go on alone.
+    A network whose loss is not finite is no longer listened to. Nothing is summed over networks but
+    their losses, so that its numbers reach no other. When half have gone, the rest go on alone.
 
     Args:
         models: alike but for their values.
@@ -80,10 +80,6 @@ def train_stacked(
             progress(len(gone) * (recipe.steps - step + 1))
             if not alive:
                 break
-            dead = torch.tensor([rows.index(net) for net in gone])
-            stack.flat[dead] = 0
-            gradient[dead] = 0
-            updates.reset(dead)
         updates.step(stack.flat, gradient)
         progress(len(alive))
         if step in recipe.all_looks:
