@@ -1,6 +1,7 @@
 """What training many small networks as one is worth, against the same trainings in plain PyTorch.
 
-    python benchmarks/race_speed.py [--widths 16 32 64 128 256] [--steps 100] [--out speed.html]
+    python benchmarks/race_speed.py [--widths 16 32 64 128 256] [--steps 100]
+        [--networks 1 2 4 ...] [--out speed.html]
 
 8 starts x 8 seeds of a 5-layer ReLU network on scikit-learn's digits (batches of 64, SGD with
 momentum 0.9, gradient norm clipped at 1, learning rate 0.05). The plain side is one loop of modules
@@ -185,16 +186,18 @@ def by_width(widths: Sequence[int], data: Data, steps: int, console: Console) ->
     console.print(table)
 
 
-def by_count(width: int, data: Data, steps: int, console: Console) -> list[dict[str, float | str]]:
+def by_count(
+    counts: Sequence[int], width: int, data: Data, steps: int, console: Console
+) -> list[dict[str, float | str]]:
     """What 1, 2, 4, ... networks cost on both sides; the rows of the picture."""
     table = Table(title=f"cost by number of networks: width {width}, {steps} steps, processor time")
     for head in ("networks", "plain s", "as one s", "times", "ms per network and step"):
         table.add_column(head, justify="right")
     models = started(width, data)
-    models = models * (max(NETWORKS) // len(models))
+    models = models * (1 + max(counts) // len(models))
     as_one(models[:2], data, 1)  # what is loaded once
     rows: list[dict[str, float | str]] = []
-    for count in NETWORKS:
+    for count in counts:
         some = models[:count]
         with Clock() as before:
             as_one(some, data, steps)
@@ -236,6 +239,7 @@ def draw(rows: Sequence[dict[str, float | str]], path: str, title: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--widths", nargs="+", type=int, default=[16, 32, 64, 128, 256])
+    parser.add_argument("--networks", nargs="*", type=int, default=list(NETWORKS))
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--double", action="store_true", help="in double precision")
     parser.add_argument("--out", help="where to draw the cost by number of networks")
@@ -248,9 +252,11 @@ def main() -> None:
     width = options.widths[0]
     warm = [(network(width).to(data[0].dtype), seed) for seed in range(2)]
     as_one(warm, data, 1)  # what is loaded once
-    plain(*warm[0][:1], data, 0, 1)
+    plain(warm[0][0], data, 0, 1)
     by_width(options.widths, data, options.steps, console)
-    rows = by_count(width, data, options.steps, console)
+    if not options.networks:
+        return
+    rows = by_count(options.networks, width, data, options.steps, console)
     if options.out:
         title = f"{LAYERS} layers of width {width}, {options.steps} steps, one core"
         draw(rows, options.out, title)
