@@ -133,7 +133,10 @@ class Clock:
 
 def by_width(widths: Sequence[int], data: Data, steps: int, console: Console) -> None:
     """Plain against as one, width by width."""
-    table = Table(title=f"{len(STARTS)} starts x {SEEDS} seeds, {LAYERS} layers, {steps} steps")
+    precision = str(data[0].dtype).removeprefix("torch.")
+    table = Table(
+        title=f"{len(STARTS)} starts x {SEEDS} seeds, {LAYERS} layers, {steps} steps, {precision}"
+    )
     table.add_column("width", justify="right")
     for head in (
         "plain s",
