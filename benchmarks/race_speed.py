@@ -1,13 +1,15 @@
 """What training many small networks as one is worth, against the same trainings in plain PyTorch.
 
-    python benchmarks/race_speed.py [--widths 16 32 64 128 256] [--steps 100] [--out speed.html]
+    python benchmarks/race_speed.py [--widths 16 32 64 128 256] [--steps 100]
+        [--networks 1 2 4 ...] [--out speed.html]
 
 8 starts x 8 seeds of a 5-layer ReLU network on scikit-learn's digits (batches of 64, SGD with
 momentum 0.9, gradient norm clipped at 1, learning rate 0.05). The plain side is one loop of modules
 and `torch.optim`, written here and sharing nothing with Firstlight but the models it starts from
 and the order of the samples. One thread on both sides; Firstlight goes before and after the plain
-side, and its mean counts. Times are processor seconds; wall seconds stand beside them. The second
-table trains 1, 2, 4, ... networks of the first width; ``--out`` (.html or .svg) draws it.
+side, and its mean counts. Times are processor seconds; wall seconds stand beside them. A model that
+is not read as a chain of layers goes the general way (`torch.func.vmap`): a column of its own. The
+second table trains 1, 2, 4, ... networks of the first width; ``--out`` (.html or .svg) draws it.
 
 ``--double`` repeats everything in double precision: what is left of the difference of the curves
 then was rounding.
@@ -56,6 +58,18 @@ def network(width: int) -> nn.Sequential:
     sizes = [64, *[width] * (LAYERS - 1), 10]
     layers = [part for pair in pairwise(sizes) for part in (nn.Linear(*pair), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
+
+
+class Wrapped(nn.Module):
+    """The same network in a module of one's own: what Firstlight can't read as a chain."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run it."""
+        return self.inner(x)
 
 
 def started(width: int, data: Data) -> list[tuple[nn.Module, int]]:
@@ -119,13 +133,24 @@ class Clock:
 
 def by_width(widths: Sequence[int], data: Data, steps: int, console: Console) -> None:
     """Plain against as one, width by width."""
-    table = Table(title=f"{len(STARTS)} starts x {SEEDS} seeds, {LAYERS} layers, {steps} steps")
+    precision = str(data[0].dtype).removeprefix("torch.")
+    table = Table(
+        title=f"{len(STARTS)} starts x {SEEDS} seeds, {LAYERS} layers, {steps} steps, {precision}"
+    )
     table.add_column("width", justify="right")
-    for head in ("plain s", "as one s", "times", "wall: plain s", "as one s", "times"):
+    for head in (
+        "plain s",
+        "as one s",
+        "times",
+        "times, not read as a chain",
+        "wall: plain s",
+        "as one s",
+        "times",
+        "loss differs by",
+        "accuracies that differ",
+        "at most together",
+    ):
         table.add_column(head, justify="right")
-    table.add_column("loss differs by", justify="right")
-    table.add_column("accuracies that differ", justify="right")
-    table.add_column("at most together", justify="right")
     for width in widths:
         models = started(width, data)
         with Clock() as before:
@@ -134,6 +159,9 @@ def by_width(widths: Sequence[int], data: Data, steps: int, console: Console) ->
             wanted = [plain(model, data, seed, steps) for model, seed in models]
         with Clock() as after:
             again = as_one(models, data, steps)
+        wrapped = [(Wrapped(model), seed) for model, seed in models]
+        with Clock() as mapped:
+            as_one(wrapped, data, steps)
         assert again == runs
         ours, wall = (before.processor + after.processor) / 2, (before.wall + after.wall) / 2
         pairs = list(zip(runs, wanted, strict=True))
@@ -150,6 +178,7 @@ def by_width(widths: Sequence[int], data: Data, steps: int, console: Console) ->
             f"{clock.processor:.2f}",
             f"{ours:.2f}",
             f"{clock.processor / ours:.1f}",
+            f"{clock.processor / mapped.processor:.1f}",
             f"{clock.wall:.2f}",
             f"{wall:.2f}",
             f"{clock.wall / wall:.1f}",
@@ -160,16 +189,18 @@ def by_width(widths: Sequence[int], data: Data, steps: int, console: Console) ->
     console.print(table)
 
 
-def by_count(width: int, data: Data, steps: int, console: Console) -> list[dict[str, float | str]]:
+def by_count(
+    counts: Sequence[int], width: int, data: Data, steps: int, console: Console
+) -> list[dict[str, float | str]]:
     """What 1, 2, 4, ... networks cost on both sides; the rows of the picture."""
     table = Table(title=f"cost by number of networks: width {width}, {steps} steps, processor time")
     for head in ("networks", "plain s", "as one s", "times", "ms per network and step"):
         table.add_column(head, justify="right")
     models = started(width, data)
-    models = models * (max(NETWORKS) // len(models))
+    models = models * (1 + max(counts) // len(models))
     as_one(models[:2], data, 1)  # what is loaded once
     rows: list[dict[str, float | str]] = []
-    for count in NETWORKS:
+    for count in counts:
         some = models[:count]
         with Clock() as before:
             as_one(some, data, steps)
@@ -211,21 +242,24 @@ def draw(rows: Sequence[dict[str, float | str]], path: str, title: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--widths", nargs="+", type=int, default=[16, 32, 64, 128, 256])
+    parser.add_argument("--networks", nargs="*", type=int, default=list(NETWORKS))
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--double", action="store_true", help="in double precision")
     parser.add_argument("--out", help="where to draw the cost by number of networks")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    console = Console(width=140)
+    console = Console(width=150)
     data = digits()
     if options.double:
         data = (data[0].double(), data[1], data[2].double(), data[3])
     width = options.widths[0]
     warm = [(network(width).to(data[0].dtype), seed) for seed in range(2)]
     as_one(warm, data, 1)  # what is loaded once
-    plain(*warm[0][:1], data, 0, 1)
+    plain(warm[0][0], data, 0, 1)
     by_width(options.widths, data, options.steps, console)
-    rows = by_count(width, data, options.steps, console)
+    if not options.networks:
+        return
+    rows = by_count(options.networks, width, data, options.steps, console)
     if options.out:
         title = f"{LAYERS} layers of width {width}, {options.steps} steps, one core"
         draw(rows, options.out, title)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from firstlight.frameworks.torch.training_alike import signature
-from firstlight.frameworks.torch.training_data import Data
+from firstlight.frameworks.torch.training_data import Data, beside
 from firstlight.frameworks.torch.training_single import train_single
 from firstlight.frameworks.torch.training_stacked import train_stacked
 from firstlight.frameworks.torch.training_trial import Trial, attempt
@@ -33,7 +33,7 @@ def together(model: nn.Module, data: Data, recipe: Recipe) -> Together:
     Decided by what a step of it computes, never by the clock: the same everywhere.
     """
     with _one_thread():
-        return _group(attempt(model, data, recipe))
+        return _group(attempt(model, beside(data, model), recipe))
 
 
 def _group(trial: Trial) -> Together:
@@ -81,6 +81,7 @@ def train(
         model it ended as.
     """
     report = progress or (lambda _: None)
+    data = beside(data, models[0]) if models else data
     jobs = list(zip(models, learning_rates, seeds, strict=True))
     alike: dict[Any, list[int]] = {}
     for place, model in enumerate(models):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -40,8 +41,11 @@ def _print(value: Any) -> Any:
     if value is None or isinstance(value, int | float | str | bytes | torch.dtype):
         return value
     if isinstance(value, Tensor):
-        plain = value.detach().cpu()
-        return tuple(plain.shape), str(plain.dtype), tuple(plain.reshape(-1).tolist())
+        kind = tuple(value.shape), str(value.dtype)
+        if value.layout != torch.strided or not value.numel():
+            return kind
+        plain = value.detach().cpu().resolve_conj().reshape(-1).contiguous()
+        return kind, sha256(plain.view(torch.uint8).numpy().tobytes()).digest()
     if isinstance(value, tuple | list):
         return tuple(_print(item) for item in value)
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
 """Chains of linear layers and elementwise functions, run for n networks by batched products.
 
 One `torch.baddbmm` per layer does what the general way (`torch.func.vmap`) does in a product and
-a sum. The table of ``benchmarks/race_speed.py`` tells what that is worth.
+a sum; ``benchmarks/race_speed.py`` prints both.
 """
 
 from __future__ import annotations

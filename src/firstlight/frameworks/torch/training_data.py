@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional
 
@@ -41,6 +41,12 @@ def as_data(data: Sequence[Any]) -> Data:
         held_out_inputs=held_out_inputs,
         held_out_targets=held_out_targets,
     )
+
+
+def beside(data: Data, model: nn.Module) -> Data:
+    """The same on the device of the model."""
+    device = next((p.device for p in model.parameters()), data.inputs.device)
+    return Data(**{name: tensor.to(device) for name, tensor in vars(data).items()})
 
 
 def orders(data: Data, recipe: Recipe, seeds: Sequence[int]) -> Iterator[Tensor]:

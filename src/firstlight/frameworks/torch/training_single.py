@@ -32,7 +32,8 @@ def train_single(
     def look() -> float:
         model.eval()
         with torch.no_grad():
-            found = score(model(data.held_out_inputs), data, loss_function)
+            # A copy: a model may write into its inputs.
+            found = score(model(data.held_out_inputs.clone()), data, loss_function)
         model.train()
         return found
 

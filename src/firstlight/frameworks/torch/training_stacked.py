@@ -21,8 +21,8 @@ from firstlight.frameworks.torch.training_stack import Drops, Stack
 from firstlight.frameworks.torch.training_updates import Updates
 from firstlight.records.race import Recipe, Run
 
-_SCORED_TOGETHER = 16_384
-"""Held-out samples in one pass, over all networks: more do not come cheaper."""
+_SCORED_TOGETHER = 2**21
+"""Held-out numbers in one pass, over all networks: more would not come cheaper."""
 
 
 def train_stacked(
@@ -38,8 +38,8 @@ def train_stacked(
 ) -> tuple[Run, ...]:
     """Train copies of ``models`` as one.
 
-    A network whose loss is not finite is set to zero and no longer listened to: the others are
-    computed beside it as if it were any other. When half have gone, the rest go on alone.
+    A network whose loss is not finite is no longer listened to. Nothing is summed over networks but
+    their losses, so that its numbers reach no other. When half have gone, the rest go on alone.
 
     Args:
         models: alike but for their values.
@@ -80,10 +80,6 @@ def train_stacked(
             progress(len(gone) * (recipe.steps - step + 1))
             if not alive:
                 break
-            dead = torch.tensor([rows.index(net) for net in gone])
-            stack.flat[dead] = 0
-            gradient[dead] = 0
-            updates.reset(dead)
         updates.step(stack.flat, gradient)
         progress(len(alive))
         if step in recipe.all_looks:
@@ -110,12 +106,13 @@ def _scores(
     loss: Callable[..., Tensor],
 ) -> dict[int, float]:
     """The held-out score of each network that is asked for, by its number."""
-    each = max(1, _SCORED_TOGETHER // len(data.held_out_inputs))
+    each = max(1, _SCORED_TOGETHER // data.held_out_inputs.numel())
     found = {}
     for start in range(0, len(wanted), each):
         nets = wanted[start : start + each]
         places = torch.tensor([rows.index(net) for net in nets])
-        inputs = data.held_out_inputs.expand(len(nets), *data.held_out_inputs.shape)
+        # A copy: a model may write into its inputs.
+        inputs = data.held_out_inputs.expand(len(nets), *data.held_out_inputs.shape).clone()
         with torch.no_grad():
             outputs = stack.outputs(inputs, training=False, rows=places)
             for net, output in zip(nets, outputs, strict=True):

@@ -70,12 +70,11 @@ def attempt(model: nn.Module, data: Data, recipe: Recipe) -> Trial:
         except Exception:  # trained alone it will say this better
             return Trial(obstacle="it could not take a step")
         if any(step.pop("remembers") for step in alone):
-            return Trial(
-                obstacle="its forward pass keeps values that are neither parameters nor buffers"
-            )
+            return Trial(obstacle="it keeps values that are neither parameters nor buffers")
         if not isinstance(alone[0]["output"], Tensor):
             return Trial(obstacle="its output is not one tensor")
-        frozen = tuple(name for name, value in alone[0].items() if value is None)
+        missing = [name for name, value in alone[0].items() if value is None]
+        frozen = tuple(name.removeprefix(_GRADIENT) for name in missing)
         warnings.filterwarnings("error", message=".*performance drop.*")
         drops = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
         try:
@@ -120,6 +119,7 @@ def _with_own_values(model: nn.Module, seed: int) -> nn.Module:
     return model
 
 
+_GRADIENT = "gradient of "
 Step = dict[str, Any]
 """By name: what a step gave (output, losses, gradients, buffers, output of evaluation)."""
 
@@ -132,7 +132,8 @@ def _alone(model: nn.Module, data: Data, recipe: Recipe, indices: Tensor, seed: 
     loss = loss_of(recipe, data)(output, data.targets[indices])
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-    step: Step = {"output": output, "loss": loss, **dict(zip(named, gradients, strict=True))}
+    step: Step = {"output": output, "loss": loss}
+    step.update({_GRADIENT + name: g for name, g in zip(named, gradients, strict=True)})
     step.update({f"buffer {name}": buffer for name, buffer in model.named_buffers()})
     with torch.no_grad():
         step["evaluation"] = model.eval()(data.inputs[indices])
@@ -151,17 +152,16 @@ def _together(
 ) -> list[Step]:
     stack = Stack(models, frozen)
     dropping = Drops(_SEEDS, stack.flat.device) if drops else None
-    inputs, targets = taken(data.inputs, indices), taken(data.targets, indices)
-    outputs = stack.outputs(inputs, training=True, drops=dropping)
-    losses = stacked_loss(loss_of(recipe, data), data)(outputs, targets)
+    outputs = stack.outputs(taken(data.inputs, indices), training=True, drops=dropping)
+    losses = stacked_loss(loss_of(recipe, data), data)(outputs, taken(data.targets, indices))
     gradients = stack.split(stack.gradients(losses))
     with torch.no_grad():
-        evaluations = stack.outputs(inputs, training=False)
+        evaluations = stack.outputs(taken(data.inputs, indices), training=False)
     buffers = {name for name, _ in models[0].named_buffers()}
     steps = []
     for i in range(len(models)):
         step: Step = {"output": outputs[i], "loss": losses[i], "evaluation": evaluations[i]}
-        step.update({name: gradient[i] for name, gradient in gradients.items()})
+        step.update({_GRADIENT + name: gradient[i] for name, gradient in gradients.items()})
         step.update({f"buffer {name}": stack.constants[name][i] for name in buffers})
         steps.append(step)
     return steps
@@ -192,13 +192,13 @@ def _size(value: Tensor) -> float:
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
-_RANDOM = "its forward pass draws random numbers beside plain dropout"
+_RANDOM = "it draws random numbers beside plain dropout"
 _WORDS = (
     ("random operation", _RANDOM),
-    ("data-dependent control flow", "its forward pass decides by the values it computes"),
-    (".item()", "its forward pass reads single values out of tensors"),
-    ("dynamic shape", "the shapes in its forward pass depend on values"),
-    ("broadcast shape", "its forward pass writes into tensors that it made itself"),
+    ("data-dependent control flow", "it decides by the values it computes"),
+    (".item()", "it reads single values out of tensors"),
+    ("dynamic shape", "shapes in it depend on values"),
+    ("broadcast shape", "it writes into tensors that it made itself"),
 )
 
 

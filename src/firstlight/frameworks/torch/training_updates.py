@@ -49,11 +49,6 @@ class Updates:
                 parameters.mul_(1 - self._rates * WEIGHT_DECAY)
             self._adam(parameters, gradient)
 
-    def reset(self, rows: Tensor) -> None:
-        """Forget what was gathered for some rows."""
-        for moment in self._moments:
-            moment[rows] = 0
-
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only."""
         self._rates = self._rates[rows]
