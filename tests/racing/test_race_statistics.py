@@ -135,6 +135,12 @@ def test_a_diverged_run_counts_as_the_worst() -> None:
     assert worst_score(runs, higher_is_better=False, chance=None) == math.inf
 
 
+def test_the_mean_of_a_rate_does_not_depend_on_the_order_of_its_runs() -> None:
+    runs = [run(i, score) for i, score in enumerate((0.1, 0.2, 0.3))]
+    assert sum((0.1, 0.2, 0.3)) != sum((0.3, 0.2, 0.1))
+    assert best_rate(runs, higher_is_better=True) == best_rate(runs[::-1], higher_is_better=True)
+
+
 def test_a_rate_that_diverged_or_gave_no_number_is_not_chosen() -> None:
     runs = [
         run(0, 0.1, learning_rate=0.1),

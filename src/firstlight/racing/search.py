@@ -25,11 +25,13 @@ def best_rate(
         go to the smaller rate.
     """
     worst = 0.0 if higher_is_better else float("inf")
+    # A sum of floats depends on its order, and runs come in any.
+    ordered = sorted(runs, key=lambda run: run.seed)
     means = []
     for rate in sorted({run.learning_rate for run in runs}):
         scores = [
             worst if run.diverged or math.isnan(run.score) else run.score
-            for run in runs
+            for run in ordered
             if run.learning_rate == rate
         ]
         means.append((rate, sum(scores) / len(scores)))
