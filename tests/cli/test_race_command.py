@@ -83,9 +83,11 @@ def test_ctrl_c_ends_with_130_and_one_line_that_says_how_to_go_on(models):
     command = [sys.executable, "-m", "firstlight", "race", "models.py:Slow", "--data", "samples"]
     command += ["--techniques", "default", "--learning-rates", "0.1", "--seeds", "6"]
     command += ["--steps", "10", "--folder", "kept", "--looks", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-    deadline = time.monotonic() + 120
-    while not list(models.glob("kept/units/*")) and time.monotonic() < deadline:
+    # The child must import this package, whatever its folder is.
+    paths = [str(Path(fl.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+    while not list(models.glob("kept/units/*")) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)

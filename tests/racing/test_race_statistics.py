@@ -154,7 +154,7 @@ def test_a_rate_that_diverged_or_gave_no_number_is_not_chosen() -> None:
 ASKED = Question(
     techniques=("plan", "default"),
     optimizers=("sgd",),
-    seeds=4,
+    seeds=(0, 1, 2, 3),
     steps=2,
     batch_size=1,
     search_seeds=1,

@@ -102,7 +102,7 @@ def test_another_race_in_the_folder_is_refused_and_says_what_differs(tmp_path: P
     moved[3, 3] += 1e-6
     for options, words in (
         ({"steps": 11}, "steps (10 there, 11 here)"),
-        ({"seeds": 4}, "seeds (3 there, 4 here)"),
+        ({"seeds": 4}, "seeds (0, 1, 2 there, 0, 1, 2, 3 here)"),
         ({"techniques": ("default",)}, "techniques (default, he_normal there, default here)"),
         ({"learning_rates": (0.03,)}, "learning_rates"),
         ({"data": (moved, y, *held_out)}, "data ("),

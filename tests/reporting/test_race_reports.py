@@ -29,7 +29,7 @@ def race(optimizers=("sgd", "adam"), target=0.8) -> Race:
     asked = Question(
         techniques=("default", "plan"),
         optimizers=optimizers,
-        seeds=4,
+        seeds=(0, 1, 2, 3),
         steps=4,
         batch_size=8,
         search_seeds=1,

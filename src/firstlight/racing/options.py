@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,28 @@ def checked_count(value: Any, what: str, least: int = 1) -> int:
     if count < least:
         raise BadInputError(f"race: {what} must be an integer of at least {least}, got {value!r}")
     return count
+
+
+def checked_seeds(seeds: Any, searched: range) -> tuple[int, ...]:
+    """Seeds of the scored runs: 0 to n − 1 for a number n, or those that are named.
+
+    Args:
+        seeds: a number or integers.
+        searched: the seeds of the search, which must not be scored.
+    """
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        return tuple(range(checked_count(seeds, "seeds")))
+    named = tuple(checked_count(seed, "each of seeds", least=0) for seed in seeds)
+    if not named:
+        raise BadInputError("race: seeds is empty; give a number of seeds, or the seeds")
+    if len(set(named)) < len(named):
+        raise BadInputError("race: seeds names a seed twice; once is enough")
+    if set(named) & set(searched):
+        raise BadInputError(
+            f"race: seeds holds {min(set(named) & set(searched))}, which the search for learning"
+            f" rates uses ({searched.start} and on); name others"
+        )
+    return named
 
 
 def checked_techniques(techniques: str | Sequence[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class Question:
     Args:
         techniques: the starts.
         optimizers: each start is raced under each.
-        seeds: scored runs of each.
+        seeds: of the scored runs of each start.
         steps: of each run.
         batch_size: samples in a step.
         search_seeds: runs of each learning rate in the search.
@@ -36,7 +36,7 @@ class Question:
 
     techniques: tuple[str, ...]
     optimizers: tuple[str, ...]
-    seeds: int
+    seeds: tuple[int, ...]
     steps: int
     batch_size: int
     search_seeds: int

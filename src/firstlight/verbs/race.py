@@ -37,7 +37,7 @@ def race(
     *,
     loss: Any = None,
     techniques: str | Sequence[str] = ("default", "plan", "he_normal"),
-    seeds: int = 10,
+    seeds: int | Sequence[int] = 10,
     steps: int = 300,
     batch_size: int = 64,
     optimizers: str | Sequence[str] = ("sgd",),
@@ -64,7 +64,7 @@ def race(
             set and a held-out set (data sets or loaders of (input, target)), read once.
         loss: as for `check`; by default cross-entropy for integer targets, else mean squares.
         techniques: ``default`` (as built), ``plan`` (Firstlight's), or names of the registry.
-        seeds: number of scored runs of each start, at least 1.
+        seeds: number of scored runs of each start, at least 1; or their seeds.
         steps: optimizer steps of each run.
         batch_size: samples in a step.
         optimizers: ``sgd``, ``adam``, ``adamw``, ``rmsprop``; each start is raced under each.
@@ -102,13 +102,15 @@ def race(
         >>> [start.name for start in race.starts], race.score_name
         (['default', 'plan'], 'held-out accuracy')
     """
+    tries = options.checked_count(search_seeds, "search_seeds")
+    searched = range(SEARCH_SEED, SEARCH_SEED + tries)
     asked = Question(
         techniques=options.checked_techniques(techniques),
         optimizers=options.checked_optimizers(optimizers),
-        seeds=options.checked_count(seeds, "seeds"),
+        seeds=options.checked_seeds(seeds, searched),
         steps=options.checked_count(steps, "steps"),
         batch_size=options.checked_count(batch_size, "batch_size"),
-        search_seeds=options.checked_count(search_seeds, "search_seeds"),
+        search_seeds=tries,
         momentum=momentum,
         clip_norm=clip_norm,
         looks=options.looks_at(steps, options.checked_count(looks, "looks", least=0)),
@@ -185,7 +187,9 @@ class _Course:
         search = {name: own for name, own in self.rates.items() if len(own) > 1}
         searches = {name: len(search.get(name, ())) * asked.search_seeds for name in self.rates}
         self.standings = tuple(
-            Standing(technique=name, optimizer=optimizer, runs=searches[optimizer] + asked.seeds)
+            Standing(
+                technique=name, optimizer=optimizer, runs=searches[optimizer] + len(asked.seeds)
+            )
             for optimizer in asked.optimizers
             for name in asked.techniques
         )
@@ -196,7 +200,7 @@ class _Course:
                 for optimizer in asked.optimizers
                 for name in asked.techniques
             }
-            self._complete(score_units(rates, range(asked.seeds), self.counts))
+            self._complete(score_units(rates, asked.seeds, self.counts))
         except WorkerLostError as error:
             raise WorkerLostError(f"{error}; {self._kept()}", self._partial()) from error
         except KeyboardInterrupt as error:
@@ -256,7 +260,9 @@ class _Course:
         if not self.scored:
             return None
         seeds = min(len(runs) for runs in self.scored.values())
-        remark = f"Stopped early: {seeds} of {self.asked.seeds} seeds are finished for every start"
+        remark = (
+            f"Stopped early: {seeds} of {len(self.asked.seeds)} seeds are finished for every start"
+        )
         return self._summary((remark, *self.remarks))
 
     def _summary(self, remarks: tuple[str, ...]) -> Race:
