@@ -87,7 +87,7 @@ def test_ctrl_c_ends_with_130_and_one_line_that_says_how_to_go_on(models):
     paths = [str(Path(fl.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
-    while not list(models.glob("kept/units/*")) and process.poll() is None:
+    while not list(models.glob("kept/units/*.json")) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
@@ -96,7 +96,7 @@ def test_ctrl_c_ends_with_130_and_one_line_that_says_how_to_go_on(models):
     assert err.endswith(
         " of 6 runs are finished and kept in kept; the same call goes on from there\n"
     )
-    assert 1 <= len(list(models.glob("kept/units/*"))) < 6
+    assert 1 <= len(list(models.glob("kept/units/*.json"))) < 6
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ app = App(
     " package.module:factory; naming it runs its code.",
     version=fl.__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `run` says what was done, and how to go on
 )
 
 Input = Annotated[
