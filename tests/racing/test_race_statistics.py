@@ -197,7 +197,7 @@ def test_the_verdict_says_what_is_seen_and_what_is_not() -> None:
 
 
 def test_the_verdict_counts_what_diverged() -> None:
-    gone = [run(i, 0.1, diverged=True) for i in range(4)]
+    gone = [run(i, 0.4, diverged=True) for i in range(4)]
     race = raced(plan=[0.9, 0.91, 0.92, 0.93], default=gone)
     assert race.verdict.endswith(", default diverged in all of its 4 runs.")
     assert race.worst == 0.1
