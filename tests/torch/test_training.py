@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import os
@@ -18,6 +19,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from firstlight.frameworks.torch.training import together, train
+from firstlight.frameworks.torch.training_alike import signature
 from firstlight.frameworks.torch.training_chain import chain_of
 from firstlight.frameworks.torch.training_data import Data
 from firstlight.frameworks.torch.training_single import train_single
@@ -504,3 +506,32 @@ def test_runs_are_the_same_bit_for_bit_in_another_process() -> None:
         check=True,
     )
     assert found.stdout.strip() == fingerprint()
+
+
+def times(factor: float) -> Callable[[Tensor], Tensor]:
+    """A function that carries a number with it."""
+    return lambda x: x * factor
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        (0.5, 0.6),
+        ("mean", "sum"),
+        (torch.tensor([1.0, math.nan]), torch.tensor([2.0, math.nan])),
+        (torch.tensor(True), torch.tensor(False)),
+        ([1, (2, 3)], [1, (2, 4)]),
+        ({"a": None}, {"b": None}),
+        (torch.relu, torch.tanh),
+        (functional.relu, functional.gelu),
+        (times(2.0), times(3.0)),
+    ],
+)
+def test_models_are_told_apart_by_what_they_hold(own: Any, other: Any) -> None:
+    def holding(value: Any) -> Any:
+        model = nn.Linear(2, 2)
+        model.own = value  # type: ignore[assignment]
+        return signature(model)
+
+    assert holding(own) == holding(copy.deepcopy(own)) != holding(other)
+    assert hash(holding(own)) == hash(holding(own))
