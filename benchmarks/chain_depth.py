@@ -15,7 +15,7 @@ from rich.table import Table
 
 import firstlight as fl
 from firstlight.planning import context
-from firstlight.racing.statistics import paired_difference
+from firstlight.racing.comparing import paired_difference
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import torch
 import firstlight as fl
 from firstlight.exhibits.first_light import build
 from firstlight.exhibits.mnist import mnist
-from firstlight.reporting.files import write_atomically
+from firstlight.records.whole_files import write_atomically
 from firstlight.reporting.signal_map import signal_chart
 
 images = mnist()

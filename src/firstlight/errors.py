@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class FirstlightError(Exception):
@@ -28,6 +29,32 @@ class ModelRaisedError(FirstlightError):
 
 class UnhealthyError(FirstlightError, AssertionError):
     """`assert_healthy` found errors."""
+
+
+class WorkerLostError(FirstlightError):
+    """An executor lost its workers in the middle of a race.
+
+    Args:
+        message: what happened, and how to go on.
+        race: the `Race` of what was finished, or None if that is too little for one.
+    """
+
+    def __init__(self, message: str, race: Any = None) -> None:
+        super().__init__(message)
+        self.race = race
+
+
+class RaceInterruptedError(KeyboardInterrupt):
+    """Ctrl-C in a race: a `KeyboardInterrupt` that stops whatever Ctrl-C stops.
+
+    Args:
+        message: how much is finished, and how to go on.
+        race: the `Race` of what was finished, or None if that is too little for one.
+    """
+
+    def __init__(self, message: str, race: Any = None) -> None:
+        super().__init__(message)
+        self.race = race
 
 
 class InfeasibleError(FirstlightError, ValueError):

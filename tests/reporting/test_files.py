@@ -6,8 +6,9 @@ import stat
 import pytest
 
 from firstlight.errors import BadInputError
+from firstlight.records.whole_files import atomic_path, write_atomically
 from firstlight.reporting import files
-from firstlight.reporting.files import atomic_path, load, save, write_atomically
+from firstlight.reporting.files import load, save
 
 from . import samples
 
@@ -41,7 +42,7 @@ def test_the_suffix_chooses_the_form(suffix, start, tmp_path):
 
 @pytest.mark.parametrize(("name", "came"), [("r.pdf", "suffix '.pdf'"), ("report", "no suffix")])
 def test_other_suffixes_are_refused(name, came, tmp_path):
-    with pytest.raises(BadInputError, match=f"has {came}; known: .html, .json, .txt"):
+    with pytest.raises(BadInputError, match=f"has {came}; known: .html, .json, .parquet, .txt"):
         save(RECORDS["sick"], tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -98,7 +100,9 @@ def test_a_race_with_dropout_repeats():
 
 
 def test_a_start_that_diverged_ranks_last():
-    from firstlight.racing.statistics import summarize, verdict
+    from firstlight.racing.comparing import compare
+    from firstlight.racing.statistics import summarize
+    from firstlight.racing.verdict import verdict
     from firstlight.records.race import Run
 
     def runs(score, diverged):
@@ -109,7 +113,8 @@ def test_a_start_that_diverged_ranks_last():
 
     gone = summarize("default", 0.1, [], runs(float("nan"), True))
     good = summarize("plan", 0.1, [], runs(0.1, False))
-    sentence = verdict([gone, good], higher_is_better=False, score_name="held-out loss")
+    pairs = compare([gone, good], math.inf)
+    sentence = verdict([gone, good], pairs, higher_is_better=False, score_name="held-out loss")
     assert sentence == (
-        "plan reaches 0.11 held-out loss over 3 seeds, default diverged in 3 of 3 runs."
+        "plan reaches 0.11 held-out loss over 3 seeds, default diverged in all of its 3 runs."
     )

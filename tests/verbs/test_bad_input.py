@@ -366,7 +366,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[FirstlightError], str]] = {
     "half the data": (
         lambda: raced(data=(x(), y())),
         BadInputError,
-        "data: expected (inputs, targets, held-out inputs, held-out targets), got 2 parts",
+        "or (training set, held-out set), got 2 parts",
     ),
     "no data": (lambda: raced(data=None), BadInputError, "data: expected (inputs, targets, held"),
     "mismatched data": (

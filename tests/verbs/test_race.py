@@ -84,7 +84,9 @@ def test_regression_is_scored_by_its_loss() -> None:
 
     race = short(regressor, data=pairs, techniques=("default",), learning_rates=(0.1,))
     assert race.score_name == "held-out loss" and not race.higher_is_better
-    assert race.chance is None and 0 < race["default"].mean < float((pairs[3] ** 2).mean())
+    guess = float(((pairs[3] - pairs[1].mean()) ** 2).mean())
+    assert race.chance == pytest.approx(guess, rel=1e-5)
+    assert 0 < race["default"].mean < guess
 
 
 def test_a_diverging_run_is_told() -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``firstlight check | audit | plan | init | techniques | demo``."""
+"""The command line: ``firstlight check | audit | plan | init | race | predict | …``."""
 
 from __future__ import annotations
 

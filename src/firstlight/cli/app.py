@@ -15,12 +15,15 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 import firstlight as fl
+from firstlight.cli.options import AsJson, Html, Loss, Quiet
+from firstlight.cli.options import give as _give
+from firstlight.cli.race import race
 from firstlight.cli.sources import batch_of, model_factory, weights_path
 from firstlight.errors import BadInputError, FirstlightError
 from firstlight.laws.addresses import checked_seed
-from firstlight.records.codec import from_json, to_json
-from firstlight.reporting.files import atomic_path, save
-from firstlight.reporting.text import print_record
+from firstlight.records.codec import from_json
+from firstlight.records.whole_files import atomic_path
+from firstlight.reporting.files import save
 from firstlight.verbs.adapters import adapter_for
 
 app = App(
@@ -29,6 +32,7 @@ app = App(
     " package.module:factory; naming it runs its code.",
     version=fl.__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `run` says what was done, and how to go on
 )
 
 Input = Annotated[
@@ -39,11 +43,7 @@ Input = Annotated[
     ),
 ]
 Target = Annotated[str | None, Parameter(help="A factory beside the model's, for the target.")]
-Loss = Annotated[str | None, Parameter(help="cross_entropy, mse or binary_cross_entropy.")]
 Seed = Annotated[int | None, Parameter(help="Seeds the model's own start, and what is drawn.")]
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of text.")]
-Html = Annotated[Path | None, Parameter(help="Also write a page that needs no network.")]
-Quiet = Annotated[bool, Parameter(negative="", help="Print nothing but errors.")]
 Technique = Annotated[str | None, Parameter(help="One technique for all weights; see techniques.")]
 Keep = Annotated[
     tuple[str, ...], Parameter(negative="", help="Patterns of parameters that stay as they are.")
@@ -88,17 +88,6 @@ def _built(model: str, seed: int | None) -> Any:
     factory = model_factory(model)
     built = factory()
     return built if seed is None else adapter_for(built).build(factory, seed)
-
-
-def _give(record: Any, *, as_json: bool, html: Path | None, quiet: bool) -> None:
-    if html is not None:
-        save(record, html if html.suffix == ".html" else html.with_suffix(".html"))
-    if quiet:
-        return
-    if as_json:
-        sys.stdout.write(to_json(record) + "\n")
-    else:
-        print_record(record)
 
 
 @app.command
@@ -324,6 +313,9 @@ def predict(
     return 0
 
 
+app.command(race)
+
+
 @app.command
 def techniques(name: str | None = None, /) -> int:
     """List the techniques, or tell all about one."""
@@ -375,8 +367,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         return _refused(f"cannot write or read: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return _refused("interrupted; nothing was changed", status=130)
+    except KeyboardInterrupt as error:
+        return _refused(str(error) or "interrupted; nothing was changed", status=130)
     return result if isinstance(result, int) else 0
 
 

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -91,7 +92,19 @@ def model_factory(name: str) -> Callable[[], Any]:
             " models.py:build"
         )
     found = _member(load_module(where), where, factory)
-    return lambda: _called(found, name)
+
+    def build() -> Any:
+        return _called(found, name)
+
+    if callable(found):
+        build.__wrapped__ = found  # type: ignore[attr-defined]  # so that its source can be read
+    return build
+
+
+def made(name: str) -> Any:
+    """What the factory named ``file.py:factory`` or ``module:factory`` returns."""
+    where, _, factory = name.rpartition(":")
+    return _called(_member(load_module(where), where, factory), name)
 
 
 def _called(found: Any, name: str) -> Any:
@@ -128,17 +141,22 @@ def _shaped(text: str) -> Any:
     return generator.standard_normal(shape, np.float32)
 
 
-def _from_npz(text: str) -> tuple[Any, Any]:
+def from_npz(text: str, what: str) -> dict[str, Any]:
+    """The arrays of an .npz file; ``what`` it is for is named in errors."""
     path = Path(text)
     if not path.is_file():
-        raise BadInputError(f"input '{text}': no such file; expected an .npz with x (and y)")
+        raise BadInputError(f"{what} '{text}': no such file; expected an .npz with x (and y)")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError) as error:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise BadInputError(
-            f"input '{text}': not an .npz of plain arrays; write one with numpy.savez(file, x=…)"
+            f"{what} '{text}': not an .npz of plain arrays; write one with numpy.savez(file, x=…)"
         ) from error
+
+
+def _from_npz(text: str) -> tuple[Any, Any]:
+    arrays = from_npz(text, "input")
     if set(arrays) in ({"x"}, {"x", "y"}):
         return arrays["x"], arrays.get("y")
     return arrays, None

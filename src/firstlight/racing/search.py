@@ -1,46 +1,40 @@
-"""Which runs a race needs, and which learning rate each start is raced at."""
+"""Which learning rate each start is raced at."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 
-from firstlight.errors import BadInputError
 from firstlight.records.race import Run
 
 SEARCH_SEED = 1_000_000
 """Rates are searched on seeds from here on, so that no scored run was used to choose its rate."""
 
 
-def checked(values: Sequence[float], what: str) -> tuple[float, ...]:
-    """Learning rates: at least one, all positive."""
-    numbers = tuple(float(value) for value in values)
-    if not numbers or any(not value > 0 for value in numbers):
-        raise BadInputError(f"{what}: expected positive numbers, at least one; got {list(values)}")
-    return numbers
-
-
-def best_rates(
-    runs: Mapping[str, Sequence[Run]], *, higher_is_better: bool
-) -> dict[str, tuple[float, list[tuple[float, float]]]]:
-    """The best rate of each start, and the mean score of every rate that was tried.
+def best_rate(
+    runs: Sequence[Run], *, higher_is_better: bool
+) -> tuple[float, list[tuple[float, float]]]:
+    """The best rate of a start, and the mean score of every rate that was tried.
 
     Args:
-        runs: the search runs of each start.
+        runs: the search runs of one start under one optimizer, at least one.
         higher_is_better: whether the score is an accuracy.
 
     Returns:
-        For each start (best rate, [(rate, mean score), …]); a diverged run counts as worst, ties go
-        to the smaller rate.
+        (best rate, [(rate, mean score), …]), rates ascending; a diverged run counts as worst, ties
+        go to the smaller rate.
     """
     worst = 0.0 if higher_is_better else float("inf")
-    chosen = {}
-    for name, own in runs.items():
-        rates = sorted({run.learning_rate for run in own})
-        means = []
-        for rate in rates:
-            scores = [worst if r.diverged else r.score for r in own if r.learning_rate == rate]
-            means.append((rate, sum(scores) / len(scores)))
-        sign = -1.0 if higher_is_better else 1.0
-        best = min(means, key=lambda pair: (sign * pair[1], pair[0]))[0]
-        chosen[name] = (best, means)
-    return chosen
+    # A sum of floats depends on its order, and runs come in any.
+    ordered = sorted(runs, key=lambda run: run.seed)
+    means = []
+    for rate in sorted({run.learning_rate for run in runs}):
+        scores = [
+            worst if run.diverged or math.isnan(run.score) else run.score
+            for run in ordered
+            if run.learning_rate == rate
+        ]
+        means.append((rate, sum(scores) / len(scores)))
+    sign = -1.0 if higher_is_better else 1.0
+    best = min(means, key=lambda pair: (sign * pair[1], pair[0]))[0]
+    return best, means

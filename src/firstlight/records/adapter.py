@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
 from firstlight.records.network import Network
-from firstlight.records.race import Run
+from firstlight.records.race import Recipe, Run, Together
 
 
 class Adapter(Protocol):
@@ -95,19 +95,22 @@ class Adapter(Protocol):
         """Write the model's parameters and buffers as safetensors."""
         ...
 
+    def together(self, model: Any, data: Sequence[Any], recipe: Recipe) -> Together:
+        """How many models like this one are best trained as one, and why."""
+        ...
+
     def train(
         self,
         models: Sequence[Any],
         data: Sequence[Any],
+        recipe: Recipe,
         *,
-        loss: Any,
         learning_rates: Sequence[float],
         seeds: Sequence[int],
-        steps: int,
-        batch_size: int,
-        momentum: float,
-        clip_norm: float | None,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Run, ...]:
-        """Train a copy of each model on (inputs, targets, held-out inputs, held-out targets)."""
+        """Train a copy of each model on (inputs, targets, held-out inputs, held-out targets).
+
+        The runs are a function of the arguments alone: bit for bit the same in another process.
+        """
         ...

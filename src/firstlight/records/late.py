@@ -12,6 +12,7 @@ from typing import Any
 _TABLE = {
     "apply": "firstlight.verbs.apply:apply",
     "save": "firstlight.reporting.files:save",
+    "table": "firstlight.reporting.tables:to_pandas",
     "text": "firstlight.reporting.text:to_text",
     "html": "firstlight.reporting.page:to_fragment",
 }
@@ -36,6 +37,8 @@ class Shown:
 
     def save(self, path: Any) -> None:
         """Write the record to ``path``; its suffix (``.html``, ``.json``, ``.txt``) says the form.
+
+        A race can be written as a table too (``.parquet``).
 
         The file is written beside its final place and then renamed, so that it is never half there.
         """

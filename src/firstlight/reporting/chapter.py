@@ -70,7 +70,11 @@ class Chapter:
     proof: str = ""
     scores: Figure | None = None
     race: Table | None = None
-    curves: Figure | None = None
+    curves: tuple[Figure, ...] = ()
+    way: Table | None = None
+    differences: Figure | None = None
+    pairs: Table | None = None
+    race_remarks: tuple[str, ...] = ()
     conditions: str = ""
     theory: tuple[Table | Figure | str, ...] = ()
     made: tuple[str, ...] = ()

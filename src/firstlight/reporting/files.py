@@ -1,76 +1,20 @@
-"""Files that are either whole or not there."""
+"""Records to files and back."""
 
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from firstlight.errors import BadInputError
 from firstlight.records.codec import from_json, to_json
+from firstlight.records.whole_files import atomic_path, write_atomically
 from firstlight.reporting.story import Story
 
-SUFFIXES = (".html", ".json", ".txt")
+SUFFIXES = (".html", ".json", ".parquet", ".txt")
 
 _STORY = {field.name for field in fields(Story)}
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place if the block ends well.
-
-    Whatever goes wrong inside (an exception, Ctrl-C), the temporary file is removed and an older
-    file of that name stays as it was. Links are followed, and an existing file keeps its mode.
-
-    Args:
-        path: the final place; its folder must exist.
-
-    Yields:
-        The path to write to; it does not exist yet.
-
-    Raises:
-        BadInputError: the place cannot be written.
-
-    >>> import tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> target = Path(folder.name) / "weights.safetensors"
-    >>> with atomic_path(target) as temporary:
-    ...     _ = temporary.write_bytes(b"0123")
-    >>> target.read_bytes(), len(list(target.parent.iterdir()))
-    (b'0123', 1)
-    >>> folder.cleanup()
-    """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        what = "a folder" if target.is_dir() else "not a regular file"
-        raise BadInputError(f"{path}: {what}; give the name of a file to write")
-    temporary = target.parent / f".firstlight-{secrets.token_hex(6)}.part"
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        if target.exists():
-            temporary.chmod(target.stat().st_mode & 0o7777)
-        temporary.replace(target)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise BadInputError(
-            f"{path}: cannot be written ({reason}); choose a folder that exists, that you may "
-            "write to and that has room"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write ``content`` to ``path`` so that the file is never half there; see `atomic_path`."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def save(record: Any, path: str | os.PathLike[str]) -> None:
@@ -79,7 +23,7 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
     Args:
         record: what to write.
         path: its suffix chooses the form: ``.html`` (one offline page), ``.json`` (`load` reads
-            it back), ``.txt``.
+            it back), ``.parquet`` (a race as a table, which `load` reads back too), ``.txt``.
 
     Raises:
         BadInputError: unknown suffix, or the place cannot be written.
@@ -88,6 +32,12 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
     if suffix not in SUFFIXES:
         came = f"suffix '{suffix}'" if suffix else "no suffix"
         raise BadInputError(f"save: {path} has {came}; known: {', '.join(SUFFIXES)}")
+    if suffix == ".parquet":
+        from firstlight.reporting.tables import write_parquet  # brings pyarrow
+
+        with atomic_path(path) as temporary:
+            write_parquet(record, temporary)
+        return
     if suffix == ".json":
         # A story is not one of the shared records, so it travels as a dictionary of them.
         plain = {n: getattr(record, n) for n in _STORY} if isinstance(record, Story) else record
@@ -105,13 +55,17 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read what `save` wrote as JSON.
+    """Read what `save` wrote as JSON or Parquet.
 
     Raises:
         BadInputError: no such file, or not a saved record.
     """
     if Path(path).suffix.lower() in (".html", ".txt"):
         raise BadInputError(f"load: {path} is a report to read; load the .json saved beside it")
+    if Path(path).suffix.lower() == ".parquet":
+        from firstlight.reporting.tables import read_parquet  # brings pyarrow
+
+        return read_parquet(Path(path))
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

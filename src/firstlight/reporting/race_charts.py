@@ -20,8 +20,8 @@ _BLOCKS = 100
 
 
 def colors(race: Race) -> dict[str, str]:
-    """The colour of each start, by name."""
-    return theme.series_colors([start.name for start in race.starts])
+    """The colour of each start, by label."""
+    return theme.series_colors([race.label(start) for start in race.starts])
 
 
 def race_chart(race: Race) -> Chart:
@@ -86,13 +86,13 @@ def race_chart(race: Race) -> Chart:
         .mark_point(filled=True, size=90, opacity=0)
         .encode(x=at_x, y=y, tooltip=[start, alt.Tooltip("seed:N"), score]),
     ]
-    told = "; ".join(f"{s.name}: {wording.start_score(race, s)}" for s in race.starts)
+    told = "; ".join(f"{race.label(s)}: {wording.start_score(race, s)}" for s in race.starts)
     return finish(layers, hover, f"{race.score_name} of each start: {told}.", height)
 
 
 def _names(race: Race) -> list[dict[str, Any]]:
     return [
-        {"start": s.name, "words": wording.start_score(race, s), "y": _ROW * i + 16}
+        {"start": race.label(s), "words": wording.start_score(race, s), "y": _ROW * i + 16}
         for i, s in enumerate(race.starts)
     ]
 
@@ -102,7 +102,8 @@ def _means(race: Race) -> list[dict[str, Any]]:
     for i, start in enumerate(race.starts):
         if math.isfinite(start.mean):
             ends = start.interval if all(map(math.isfinite, start.interval)) else (start.mean,) * 2
-            row: dict[str, Any] = {"start": start.name, "color": chosen[start.name]}
+            label = race.label(start)
+            row: dict[str, Any] = {"start": label, "color": chosen[label]}
             row |= {"x": start.mean, "low": ends[0], "high": ends[1], "y": _ROW * i + 34}
             rows.append(row | {"words": wording.start_score(race, start)})
     return rows
@@ -112,7 +113,7 @@ def _seeds(race: Race) -> list[dict[str, Any]]:
     """Every seed as a point just under its start's mean."""
     chosen = colors(race)
     return [
-        {"start": start.name, "color": chosen[start.name], "y": _ROW * i + 48}
+        {"start": race.label(start), "color": chosen[race.label(start)], "y": _ROW * i + 48}
         | {"x": run.score, "seed": run.seed}
         for i, start in enumerate(race.starts)
         for run in start.runs
@@ -130,19 +131,23 @@ def _around(values: Sequence[float]) -> list[float]:
 
 
 def learning_chart(race: Race) -> Chart:
-    """Training loss over steps: median over the seeds, and the band of the middle 80 % of them."""
+    """Training loss over steps: mean with its bootstrap interval.
+
+    (Races saved before there was one: the median, and the band of the middle 80 %.)
+    """
     import altair as alt
 
     rows: list[dict[str, Any]] = []
     tips: dict[int, dict[str, Any]] = {}
     chosen, ceiling = colors(race), _ceiling(race)
-    keys = {s.name: f"s{i}" for i, s in enumerate(race.starts)}
+    keys = {race.label(s): f"s{i}" for i, s in enumerate(race.starts)}
     for start in race.starts:
         curve = _curve(start, race.steps, ceiling)
         for step, low, middle, high in zip(*(c.tolist() for c in curve), strict=True):
             at = {"x": step, "low": low, "y": middle, "high": high}
-            rows.append(at | {"start": start.name, "color": chosen[start.name]})
-            tips.setdefault(step, {"x": step})[keys[start.name]] = number(middle)
+            label = race.label(start)
+            rows.append(at | {"start": label, "color": chosen[label]})
+            tips.setdefault(step, {"x": step})[keys[label]] = number(middle)
     lowest = min((row["low"] for row in rows), default=0.0)
     log = 0 < lowest < ceiling / 40
     axis = alt.Axis(title="training loss", tickCount=5, domain=False, ticks=False)
@@ -184,6 +189,15 @@ def _curve(
     Each seed's loss is averaged within a block, which takes out the noise of single batches.
     A diverged run stays at the ceiling, so that it counts against its start.
     """
+    if start.loss_curve is not None:
+        own = start.loss_curve
+        mean, low, high = (
+            np.minimum(np.nan_to_num(np.asarray(part), nan=ceiling, posinf=ceiling), ceiling)
+            for part in (own.mean, own.low, own.high)
+        )
+        # One seed has no interval.
+        known = np.isfinite(np.asarray(own.low))
+        return np.asarray(own.steps), np.where(known, low, mean), mean, np.where(known, high, mean)
     runs = [run.losses for run in start.runs if run.losses]
     if not runs:
         return (np.empty(0),) * 4

@@ -49,4 +49,5 @@ class Story(Shown):
                 receipt=record,
                 after=record.after,
             )
-        return cls(title=" against ".join(start.name for start in record.starts), race=record)
+        names = dict.fromkeys(start.name for start in record.starts)
+        return cls(title=" against ".join(names), race=record)

@@ -23,6 +23,14 @@ from firstlight.reporting.code import is_code
 from firstlight.reporting.forecast import forecast_facts, forecast_remark
 from firstlight.reporting.grouping import group, pattern, remarked, shapes, some
 from firstlight.reporting.numbers import number
+from firstlight.reporting.race_words import (
+    PAIR_HEADS,
+    pair_rows,
+    race_heads,
+    race_rows,
+    way_heads,
+    way_rows,
+)
 from firstlight.reporting.signal import Level, Scale, Signal, signals
 from firstlight.reporting.story import Story
 from firstlight.reporting.terminal import Code, Look, labelled, show, table
@@ -309,23 +317,26 @@ def _audit(audit: Audit, look: Look) -> list[Block]:
 
 @_blocks.register
 def _race(race: Race, look: Look) -> list[Block]:
+    heads = race_heads(race)
     rows = []
-    for start in race.starts:
-        diverged = sum(run.diverged for run in start.runs)
-        rows.append(
-            [
-                look.text(start.name),
-                look.text(wording.rate_words(start)),
-                look.text(wording.start_score(race, start), "number"),
-                look.text(f"{diverged} of {len(start.runs)}", "warning" if diverged else ""),
-            ]
-        )
+    for start, row in zip(race.starts, race_rows(race), strict=True):
+        gone = any(run.diverged for run in start.runs)
+        styles = ["", "", "number", "warning" if gone else ""]
+        rows.append([look.text(cell, style) for cell, style in zip(row, styles, strict=True)])
     blocks: list[Block] = [look.text(race.verdict, "bold"), ""]
-    heads = ["start", ">best learning rate", f">{race.score_name} (95 %)", ">diverged"]
-    blocks += [table(look, heads, rows), "", look.text(f"{wording.race_conditions(race)}.")]
+    blocks += [table(look, [heads[0], *(f">{head}" for head in heads[1:])], rows), ""]
+    if way_heads(race):
+        first, *figures = way_heads(race)
+        way = [[look.text(cell) for cell in row] for row in way_rows(race)]
+        blocks += [table(look, [first, *(f">{head}" for head in figures)], way), ""]
+    if len(race.comparisons) > 1 or (look.full and race.comparisons):
+        pairs = [[look.text(cell) for cell in row] for row in pair_rows(race)]
+        first, *figures, seen = PAIR_HEADS
+        blocks += [table(look, [first, *(f">{head}" for head in figures), seen], pairs), ""]
+    blocks.append(look.text(f"{wording.race_conditions(race)}."))
     if race.chance is not None:
         blocks.append(look.text(f"Guessing scores {wording.chance_words(race)}."))
-    return blocks
+    return blocks + [look.text(remark) for remark in race.remarks]
 
 
 @_blocks.register

@@ -18,6 +18,15 @@ from firstlight.reporting.grouping import group, pattern, remarked, shapes
 from firstlight.reporting.numbers import number, typeset, with_error
 from firstlight.reporting.prediction_page import theory_chapter
 from firstlight.reporting.race_charts import colors, learning_chart, race_chart
+from firstlight.reporting.race_curves import difference_chart, has_curves, score_chart
+from firstlight.reporting.race_words import (
+    PAIR_HEADS,
+    pair_rows,
+    race_heads,
+    race_rows,
+    way_heads,
+    way_rows,
+)
 from firstlight.reporting.signal import Level, signals
 from firstlight.reporting.signal_map import signal_chart
 from firstlight.reporting.story import Story
@@ -78,7 +87,11 @@ def _chapter(story: Story) -> Chapter:
         proof=race.verdict if race else "",
         scores=_scores(race) if race and race.starts else None,
         race=_race(race) if race else None,
-        curves=_curves(race) if race and race.starts else None,
+        curves=_curves(race) if race and race.starts else (),
+        way=_way(race) if race and way_heads(race) else None,
+        pairs=_pairs(race) if race and race.comparisons else None,
+        differences=_differences(race) if race and race.comparisons else None,
+        race_remarks=race.remarks if race else (),
         conditions=f"{wording.race_conditions(race)}." if race else "",
         made=_made(story, first),
     )
@@ -285,29 +298,60 @@ def _scores(race: Race) -> Figure:
     return Figure(heading=race.score_name.capitalize(), chart=race_chart(race), caption=caption)
 
 
-def _curves(race: Race) -> Figure:
-    return Figure(
+def _curves(race: Race) -> tuple[Figure, ...]:
+    key = tuple((name, color, False) for name, color in colors(race).items())
+    of_loss = "Median over the seeds; the band holds the middle 80 % of them."
+    if all(start.loss_curve is not None for start in race.starts):
+        of_loss = "Mean over the seeds with its 95 % bootstrap interval, in blocks of steps."
+    loss = Figure(
         heading="Training loss",
         chart=learning_chart(race),
-        key=tuple((name, color, False) for name, color in colors(race).items()),
-        caption="Median over the seeds; the band holds the middle 80 % of them.",
+        key=key,
+        caption=of_loss,
+    )
+    if not has_curves(race):
+        return (loss,)
+    lines = ["the target"] if any(start.reach for start in race.starts) else []
+    lines += [f"guessing, {wording.chance_words(race)}"] if race.chance is not None else []
+    caption = "Mean over the seeds with its 95 % bootstrap interval."
+    caption += f" Dashed: {wording.listed(lines)}." if lines else ""
+    heading = f"{race.score_name.capitalize()} on the way"
+    return (Figure(heading=heading, chart=score_chart(race), key=key, caption=caption), loss)
+
+
+def _differences(race: Race) -> Figure:
+    return Figure(
+        heading="Paired differences",
+        chart=difference_chart(race),
+        caption="Mean over the seeds with its 95 % interval; in colour where a difference is seen"
+        " after correction for the number of pairs.",
     )
 
 
 def _race(race: Race) -> Table:
-    rows = tuple(
-        (
-            start.name,
-            typeset(wording.rate_words(start)),
-            typeset(wording.start_score(race, start)),
-            f"{sum(run.diverged for run in start.runs)} of {len(start.runs)}",
-        )
-        for start in race.starts
-    )
     return Table(
         caption="The starts at their best learning rates",
-        heads=("start", "best learning rate", f"{race.score_name} (95 %)", "diverged"),
-        rows=rows,
+        heads=race_heads(race),
+        rows=tuple((row[0], *map(typeset, row[1:])) for row in race_rows(race)),
+        numeric=(1, 2, 3),
+    )
+
+
+def _way(race: Race) -> Table:
+    heads = way_heads(race)
+    return Table(
+        caption="On the way to the last step",
+        heads=heads,
+        rows=tuple((row[0], *map(typeset, row[1:])) for row in way_rows(race)),
+        numeric=tuple(range(1, len(heads))),
+    )
+
+
+def _pairs(race: Race) -> Table:
+    return Table(
+        caption="Every pair at the same seeds: paired t test, corrected by Holm's method",
+        heads=PAIR_HEADS,
+        rows=tuple((row[0], *map(typeset, row[1:])) for row in pair_rows(race)),
         numeric=(1, 2, 3),
     )
 

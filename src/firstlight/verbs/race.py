@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
-from firstlight.initializers.registry import technique as find_technique
-from firstlight.racing.search import SEARCH_SEED, best_rates, checked
-from firstlight.racing.statistics import summarize, verdict
+import firstlight
+from firstlight.errors import BadInputError, RaceInterruptedError, WorkerLostError
+from firstlight.racing import options
+from firstlight.racing.data import classifies, guessing, read
+from firstlight.racing.executing import checked_executor, complete, packed
+from firstlight.racing.results import Question, race_of
+from firstlight.racing.search import SEARCH_SEED, best_rate
+from firstlight.racing.spec import data_print, function_print, model_print
+from firstlight.racing.standing import Standing, moved
+from firstlight.racing.store import Store
+from firstlight.racing.units import Unit, score_units, search_units
 from firstlight.records.adapter import Adapter
-from firstlight.records.race import Race, Run
+from firstlight.records.race import Race, Recipe, Run
 from firstlight.verbs.adapters import adapter_for
-from firstlight.verbs.apply import apply
 from firstlight.verbs.plan import plan
+from firstlight.verbs.race_work import Task, raised, train_packed, train_unit
 
-LEARNING_RATES = (0.003, 0.01, 0.03, 0.1)
 _PLAN_SAMPLES = 256
 
 
@@ -28,40 +36,61 @@ def race(
     data: Sequence[Any],
     *,
     loss: Any = None,
-    techniques: Sequence[str] = ("default", "plan", "he_normal"),
-    seeds: int = 10,
+    techniques: str | Sequence[str] = ("default", "plan", "he_normal"),
+    seeds: int | Sequence[int] = 10,
     steps: int = 300,
     batch_size: int = 64,
-    learning_rates: Sequence[float] = LEARNING_RATES,
+    optimizers: str | Sequence[str] = ("sgd",),
+    learning_rates: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
     search_seeds: int = 2,
     momentum: float = 0.9,
     clip_norm: float | None = 1.0,
+    looks: int = 10,
+    target: float | None = None,
+    executor: Executor | None = None,
+    folder: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    watch: Callable[[tuple[Standing, ...]], None] | None = None,
 ) -> Race:
     """Train the same model from several starts on the same data in the same order.
 
-    Each start is raced at its own best learning rate, searched on seeds of their own. All runs take
-    the same number of SGD steps with momentum and clipping.
+    Each start is raced at its own best learning rate, searched on seeds of their own with the same
+    budget. Small models train many at once where the framework can; a diverged run stops early and
+    is counted, with the score of guessing.
 
     Args:
         build: returns a new model; called under each seed, so that ``default`` varies with it.
-        data: inputs, targets, held-out inputs, held-out targets: arrays or tensors.
+        data: inputs, targets, held-out inputs, held-out targets: arrays or tensors; or a training
+            set and a held-out set (data sets or loaders of (input, target)), read once.
         loss: as for `check`; by default cross-entropy for integer targets, else mean squares.
         techniques: ``default`` (as built), ``plan`` (Firstlight's), or names of the registry.
-        seeds: number of scored runs of each start, at least 1.
+        seeds: number of scored runs of each start, at least 1; or their seeds.
         steps: optimizer steps of each run.
         batch_size: samples in a step.
-        learning_rates: searched for each start.
+        optimizers: ``sgd``, ``adam``, ``adamw``, ``rmsprop``; each start is raced under each.
+        learning_rates: searched for each start; for each optimizer if a mapping.
         search_seeds: runs of each rate in the search.
         momentum: of SGD.
         clip_norm: largest norm of the gradient; None leaves it.
+        looks: how often the held-out score is taken on the way, evenly spaced.
+        target: a score; the record then says how many steps each start took to reach it.
+        executor: any `concurrent.futures.Executor`, to train in other processes or on other
+            machines; None trains here.
+        folder: keeps each finished part. The same race in the same folder goes on where it was
+            stopped, by Ctrl-C or a kill, and ends as if it had not been.
         progress: called with (steps done, steps in all) of model updates.
+        watch: called with a `Standing` of each start whenever a part is finished.
 
     Returns:
-        A `Race`: ``race["plan"].mean``, ``.interval``, ``.runs``; ``race.verdict``.
+        A `Race`: ``race["plan"].mean``, ``.interval``, ``.runs``; ``race.comparisons``;
+        ``race.verdict``.
 
     Raises:
-        BadInputError: data, rates or counts that cannot be used; an unknown technique.
+        BadInputError: data, rates or counts that cannot be used; an unknown technique or optimizer;
+            a folder that holds another race.
+        ModelRaisedError: the model raised while it was built or trained.
+        WorkerLostError: an executor lost its workers; ``.race`` holds what was finished.
+        RaceInterruptedError: Ctrl-C, a `KeyboardInterrupt`; ``.race`` holds what was finished.
 
     Example:
         >>> import torch, firstlight as fl
@@ -73,187 +102,240 @@ def race(
         >>> [start.name for start in race.starts], race.score_name
         (['default', 'plan'], 'held-out accuracy')
     """
-    seeds, steps = _count(seeds, "seeds"), _count(steps, "steps")
-    search_seeds, batch_size = (
-        _count(search_seeds, "search_seeds"),
-        _count(batch_size, "batch_size"),
+    tries = options.checked_count(search_seeds, "search_seeds")
+    searched = range(SEARCH_SEED, SEARCH_SEED + tries)
+    asked = Question(
+        techniques=options.checked_techniques(techniques),
+        optimizers=options.checked_optimizers(optimizers),
+        seeds=options.checked_seeds(seeds, searched),
+        steps=options.checked_count(steps, "steps"),
+        batch_size=options.checked_count(batch_size, "batch_size"),
+        search_seeds=tries,
+        momentum=momentum,
+        clip_norm=clip_norm,
+        looks=options.looks_at(steps, options.checked_count(looks, "looks", least=0)),
+        target=options.checked_target(target),
     )
-    techniques = _names(techniques)
-    rates = checked(learning_rates, "race: learning_rates")
-    data = _arrays(data)
-    adapter = adapter_for(_built(build))
-    planned = list(range(SEARCH_SEED, SEARCH_SEED + search_seeds)) if len(rates) > 1 else []
-    updates = len(techniques) * steps * (len(rates) * len(planned) + seeds)
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, updates)
-
-    def train(jobs: Sequence[tuple[str, int, float]]) -> list[Run]:
-        models = {
-            key: _start(build, adapter, data, loss, *key)
-            for key in dict.fromkeys((name, seed) for name, seed, _ in jobs)
-        }
-        try:
-            runs = adapter.train(
-                [models[name, seed] for name, seed, _ in jobs],
-                data,
-                loss=loss,
-                learning_rates=[rate for _, _, rate in jobs],
-                seeds=[seed for _, seed, _ in jobs],
-                steps=steps,
-                batch_size=batch_size,
-                momentum=momentum,
-                clip_norm=clip_norm,
-                progress=advance,
-            )
-        except FirstlightError:
-            raise
-        except Exception as error:
-            raise _raised("training", error) from error
-        return list(runs)
-
-    higher = _classifies(data)
-    found: dict[str, tuple[float, list[tuple[float, float]]]] = {
-        name: (rates[0], []) for name in techniques
+    rates = options.checked_rates(learning_rates, asked.optimizers)
+    chosen_executor = checked_executor(executor)
+    model, adapter = _built(build)
+    parts = adapter.build(lambda: read(data), 0)  # a loader that shuffles draws from the framework
+    task = Task(
+        build=build,
+        adapter=adapter,
+        data=parts,
+        recipes=_recipes(asked, loss),
+        plans={name: _plan(build, adapter, parts, loss, name) for name in asked.techniques},
+    )
+    groups = {
+        name: adapter.together(model, parts, task.recipes["score", name])
+        for name in asked.optimizers
     }
-    if planned:
-        jobs = [(name, s, rate) for name in techniques for rate in rates for s in planned]
-        runs = train(jobs)
-        by_start = {
-            name: [run for run, job in zip(runs, jobs, strict=True) if job[0] == name]
-            for name in techniques
+    counts = {name: group.count for name, group in groups.items()}
+    store = None
+    if folder is not None:
+        spec = asked.spec() | {
+            "learning_rates": {name: list(own) for name, own in rates.items()},
+            "data": data_print(parts),
+            "build": function_print(build),
+            "model": model_print(model, adapter.values(model)),
+            "loss": function_print(loss),
+            "versions": _versions(adapter),
         }
-        found = best_rates(by_start, higher_is_better=higher)
-    jobs = [(name, seed, found[name][0]) for name in techniques for seed in range(seeds)]
-    runs = train(jobs)
-    starts = tuple(
-        summarize(
-            name,
-            found[name][0],
-            found[name][1],
-            [run for run, job in zip(runs, jobs, strict=True) if job[0] == name],
-        )
-        for name in techniques
+        store = Store(folder, spec, counts)
+        counts = store.counts
+    course = _Course(
+        task=task,
+        asked=asked,
+        rates=rates,
+        counts=counts,
+        store=store,
+        executor=chosen_executor,
+        chance=guessing(parts, loss),
+        higher=classifies(parts),
+        remarks=tuple(dict.fromkeys(g.reason for g in groups.values() if g.count == 1)),
+        progress=progress,
+        watch=watch,
     )
-    score_name = "held-out accuracy" if higher else "held-out loss"
-    return Race(
-        starts=starts,
-        steps=steps,
-        batch_size=batch_size,
-        optimizer=f"SGD, momentum {momentum:g}"
-        + ("" if clip_norm is None else f", gradient norm clipped at {clip_norm:g}"),
-        score_name=score_name,
-        higher_is_better=higher,
-        chance=_chance(data) if higher else None,
-        verdict=verdict(starts, higher_is_better=higher, score_name=score_name),
-    )
+    return course.run()
 
 
-def _count(value: int, what: str) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = 0
-    if count < 1:
-        raise BadInputError(f"race: {what} must be an integer of at least 1, got {value!r}")
-    return count
+@dataclass(kw_only=True)
+class _Course:
+    """One race while it is run: what is finished so far, and what is left."""
 
+    task: Task
+    asked: Question
+    rates: Mapping[str, tuple[float, ...]]
+    counts: Mapping[str, int]
+    store: Store | None
+    executor: Executor | None
+    chance: float | None
+    higher: bool
+    remarks: tuple[str, ...]
+    progress: Callable[[int, int], None] | None
+    watch: Callable[[tuple[Standing, ...]], None] | None
+    done: int = 0
+    searched: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
+    scored: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
+    standings: tuple[Standing, ...] = ()
 
-def _names(techniques: Sequence[str]) -> tuple[str, ...]:
-    """The starts to race, each known and named once."""
-    names = (techniques,) if isinstance(techniques, str) else tuple(techniques)
-    if not names:
-        raise BadInputError("race: techniques is empty; name at least one, 'plan' or 'he_normal'")
-    for name in names:
-        if names.count(name) > 1:
-            raise BadInputError(f"race: technique {name!r} is named twice; once is enough")
-        if name not in ("default", "plan"):
-            find_technique(name)
-    return names
-
-
-def _arrays(data: Any) -> tuple[Any, ...]:
-    """Inputs, targets, held-out inputs and held-out targets; lists become arrays."""
-    if not isinstance(data, tuple | list) or len(data) != 4:
-        got = f"{len(data)} parts" if isinstance(data, tuple | list) else type(data).__name__
-        raise BadInputError(
-            f"data: expected (inputs, targets, held-out inputs, held-out targets), got {got}"
-        )
-    parts = tuple(_array(part) for part in data)
-    for x, y, what in ((*parts[:2], "training"), (*parts[2:], "held-out")):
-        if len(x) != len(y) or not len(x):
-            raise BadInputError(
-                f"data: {what} part has {len(x)} inputs and {len(y)} targets; both must be equal"
-                " and above 0"
+    def run(self) -> Race:
+        """Search, score, summarize; on the way out by Ctrl-C or a lost worker say what is kept."""
+        asked = self.asked
+        search_seeds = range(SEARCH_SEED, SEARCH_SEED + asked.search_seeds)
+        search = {name: own for name, own in self.rates.items() if len(own) > 1}
+        searches = {name: len(search.get(name, ())) * asked.search_seeds for name in self.rates}
+        self.standings = tuple(
+            Standing(
+                technique=name, optimizer=optimizer, runs=searches[optimizer] + len(asked.seeds)
             )
-        # Zero times NaN or infinity is NaN, in every framework and on every device.
-        for values, kind in ((x, "inputs"), (y, "targets")):
-            with np.errstate(invalid="ignore"):
-                clean = math.isfinite(float((values * 0).sum()))
-            if not clean:
-                raise BadInputError(
-                    f"data: {what} {kind} hold NaN or infinite values; clean them first"
-                )
-    return parts
-
-
-def _array(part: Any) -> Any:
-    """A tensor or array as it is; numbers in lists in the precision of models, float32."""
-    try:
-        found = part if hasattr(part, "dtype") else np.asarray(part)
-    except ValueError as error:
-        raise BadInputError(f"data: a list that is no array ({error})") from error
-    numbers = any(kind in str(found.dtype) for kind in ("float", "int", "bool"))
-    if not found.shape or not numbers:
-        raise BadInputError(
-            f"data: expected four arrays of numbers, one row for each sample; got {found.dtype}"
-            f" of shape {tuple(found.shape)}"
+            for optimizer in asked.optimizers
+            for name in asked.techniques
         )
-    return found.astype(np.float32) if found is not part and found.dtype == np.float64 else found
+        try:
+            self._complete(search_units(asked.techniques, search_seeds, search, self.counts))
+            rates = {
+                (name, optimizer): self._rate(name, optimizer)[0]
+                for optimizer in asked.optimizers
+                for name in asked.techniques
+            }
+            self._complete(score_units(rates, asked.seeds, self.counts))
+        except WorkerLostError as error:
+            raise WorkerLostError(f"{error}; {self._kept()}", self._partial()) from error
+        except KeyboardInterrupt as error:
+            raise RaceInterruptedError(
+                f"race: interrupted; {self._kept()}", self._partial()
+            ) from error
+        return self._summary(self.remarks)
+
+    def _rate(self, name: str, optimizer: str) -> tuple[float, list[tuple[float, float]]]:
+        if len(self.rates[optimizer]) == 1:
+            return self.rates[optimizer][0], []
+        return best_rate(self.searched[name, optimizer], higher_is_better=self.higher)
+
+    def _complete(self, units: Sequence[Unit]) -> None:
+        submit = None
+        if self.executor is not None and units:
+            executor, task = self.executor, packed(self.task)
+
+            def submit(unit: Unit) -> Any:
+                return executor.submit(train_packed, task, unit)
+
+        complete(units, self._train, submit=submit, store=self.store, finished=self._finished)
+
+    def _train(self, unit: Unit) -> tuple[Run, ...]:
+        before = self.done
+
+        def advance(count: int) -> None:
+            nonlocal before
+            before += count
+            self._report(before)
+
+        return train_unit(self.task, unit, advance)
+
+    def _finished(self, unit: Unit, runs: tuple[Run, ...]) -> None:
+        kept = self.searched if unit.stage == "search" else self.scored
+        for job, run in zip(unit.jobs, runs, strict=True):
+            kept.setdefault((job.technique, unit.optimizer), []).append(run)
+        self.done += len(runs) * self.asked.steps
+        self._report(self.done)
+        self.standings = moved(self.standings, unit, runs, higher_is_better=self.higher)
+        if self.watch is not None:
+            self.watch(self.standings)
+
+    def _report(self, done: int) -> None:
+        if self.progress is not None:
+            total = sum(standing.runs for standing in self.standings) * self.asked.steps
+            self.progress(min(done, total), total)
+
+    def _kept(self) -> str:
+        total = sum(standing.runs for standing in self.standings)
+        done = f"{sum(standing.done for standing in self.standings)} of {total} runs are finished"
+        if self.store is not None:
+            return f"{done} and kept in {self.store.folder}; the same call goes on from there"
+        return f"{done}; name a folder to be able to go on"
+
+    def _partial(self) -> Race | None:
+        if not self.scored:
+            return None
+        seeds = min(len(runs) for runs in self.scored.values())
+        remark = (
+            f"Stopped early: {seeds} of {len(self.asked.seeds)} seeds are finished for every start"
+        )
+        return self._summary((remark, *self.remarks))
+
+    def _summary(self, remarks: tuple[str, ...]) -> Race:
+        starts = [
+            (name, optimizer, *self._rate(name, optimizer), self.scored[name, optimizer])
+            for optimizer in self.asked.optimizers
+            for name in self.asked.techniques
+            if (name, optimizer) in self.scored
+        ]
+        return race_of(
+            self.asked, starts, higher_is_better=self.higher, chance=self.chance, remarks=remarks
+        )
 
 
-def _built(build: Callable[[], Any]) -> Any:
-    """One model, to see what it is."""
+def _built(build: Callable[[], Any]) -> tuple[Any, Adapter]:
+    """A model under seed 0, to see what it is, and the adapter of its framework."""
     if not callable(build) or hasattr(build, "parameters"):
         raise BadInputError(
             f"build: expected a function that returns a new model, got {type(build).__name__};"
             " pass lambda: Model()"
         )
     try:
-        return build()
+        first = build()
+        adapter = adapter_for(first)
+        second = adapter.build(build, 0)
+    except BadInputError:
+        raise
     except Exception as error:
-        raise _raised("build", error) from error
+        raise raised("build", error) from error
+    if first is second:
+        raise BadInputError(
+            "build: returned the same model twice; expected a function that makes a new one"
+        )
+    return second, adapter
 
 
-def _raised(what: str, error: Exception) -> ModelRaisedError:
-    words = " ".join(str(error).split()) or "no message"
-    return ModelRaisedError(f"race: {what} raised {type(error).__name__}: {words}")
+def _recipes(asked: Question, loss: Any) -> dict[tuple[str, str], Recipe]:
+    """How each stage trains; the search looks at the end only."""
+    return {
+        (stage, optimizer): Recipe(
+            loss=loss,
+            steps=asked.steps,
+            batch_size=asked.batch_size,
+            optimizer=optimizer,
+            momentum=asked.momentum,
+            clip_norm=asked.clip_norm,
+            looks=looks,
+        )
+        for optimizer in asked.optimizers
+        for stage, looks in (("search", ()), ("score", asked.looks))
+    }
 
 
-def _start(
-    build: Callable[[], Any], adapter: Adapter, data: Sequence[Any], loss: Any, name: str, seed: int
+def _plan(
+    build: Callable[[], Any], adapter: Adapter, data: Sequence[Any], loss: Any, name: str
 ) -> Any:
-    """A model at one start of one seed."""
-    model = adapter.build(build, seed)
+    """The plan of a start, made once for all seeds; None for the model as it is built."""
     if name == "default":
-        return model
+        return None
     inputs, targets = data[0][:_PLAN_SAMPLES], data[1][:_PLAN_SAMPLES]
-    chosen = plan(
-        model, inputs, target=targets, loss=loss, technique=None if name == "plan" else name
+    return plan(
+        adapter.build(build, 0),
+        inputs,
+        target=targets,
+        loss=loss,
+        technique=None if name == "plan" else name,
     )
-    apply(model, chosen, seed=seed)
-    return model
 
 
-def _classifies(data: Sequence[Any]) -> bool:
-    return "float" not in str(data[1].dtype)
-
-
-def _chance(data: Sequence[Any]) -> float:
-    """The accuracy of always naming the commonest held-out class."""
-    targets = [int(value) for value in data[3]]
-    return max(targets.count(value) for value in set(targets)) / len(targets)
+def _versions(adapter: Adapter) -> dict[str, str]:
+    framework = getattr(sys.modules.get(adapter.name), "__version__", "unknown")
+    return {
+        "firstlight": firstlight.__version__,
+        "numpy": np.__version__,
+        adapter.name: str(framework),
+    }

@@ -19,13 +19,14 @@ from firstlight.frameworks.torch.layouts import describe_parameters, named_tenso
 from firstlight.frameworks.torch.loading import several
 from firstlight.frameworks.torch.observing import check_model, observe
 from firstlight.frameworks.torch.synthetic import synthetic_batch
-from firstlight.frameworks.torch.training import Recipe, as_data, train
+from firstlight.frameworks.torch.training import together, train
+from firstlight.frameworks.torch.training_data import as_data
 from firstlight.frameworks.torch.updates import learning_rates, relative_updates
 from firstlight.frameworks.torch.weights import plain_values
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
 from firstlight.records.network import Network
-from firstlight.records.race import Run
+from firstlight.records.race import Recipe, Run, Together
 
 
 def _original(model: nn.Module) -> nn.Module:
@@ -166,24 +167,21 @@ class TorchAdapter:
             torch.manual_seed(seed)
             return factory()
 
+    def together(self, model: nn.Module, data: Sequence[Any], recipe: Recipe) -> Together:
+        """How many such models train best as one; see `firstlight.frameworks.torch.training`."""
+        return together(model, as_data(data), recipe)
+
     def train(
         self,
         models: Sequence[nn.Module],
         data: Sequence[Any],
+        recipe: Recipe,
         *,
-        loss: Any,
         learning_rates: Sequence[float],
         seeds: Sequence[int],
-        steps: int,
-        batch_size: int,
-        momentum: float,
-        clip_norm: float | None,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Run, ...]:
-        """Train a copy of each model by SGD; see `firstlight.frameworks.torch.training.train`."""
-        recipe = Recipe(
-            loss=loss, steps=steps, batch_size=batch_size, momentum=momentum, clip_norm=clip_norm
-        )
+        """Train a copy of each model; see `firstlight.frameworks.torch.training.train`."""
         return train(
             models,
             as_data(data),

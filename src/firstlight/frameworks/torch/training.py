@@ -1,97 +1,56 @@
-"""Short trainings of small models, each on its own seed, rate and start.
+"""Short trainings of many models: as one where that is possible and pays, else one by one.
 
-Each run uses one thread: at the sizes that are raced, threads inside an operation cost more than
-they give.
+Each process uses one thread: at the sizes that are raced, threads inside an operation cost more
+than they give.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from firstlight.errors import BadInputError
-from firstlight.frameworks.torch.batches import resolve_loss
-from firstlight.records.race import Run
+from firstlight.frameworks.torch.training_alike import signature
+from firstlight.frameworks.torch.training_data import Data, beside
+from firstlight.frameworks.torch.training_single import train_single
+from firstlight.frameworks.torch.training_stacked import train_stacked
+from firstlight.frameworks.torch.training_trial import Trial, attempt
+from firstlight.records.race import Recipe, Run, Together
 
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """What is trained on and what is held out, as tensors."""
-
-    inputs: Tensor
-    targets: Tensor
-    held_out_inputs: Tensor
-    held_out_targets: Tensor
-
-    @property
-    def classifies(self) -> bool:
-        """Whether the targets are class indices."""
-        return not self.targets.is_floating_point()
+FEWEST_TOGETHER, MOST_TOGETHER = 4, 64
+NUMBERS_TOGETHER = 2**21
+"""Parameters and kept activations of a group, about 8 MB: more falls out of the cache."""
+LARGE_OPERATION = 1.5e6
+"""Floating-point operations per tensor operation from which its overhead no longer counts."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How all models of a race are trained.
+def together(model: nn.Module, data: Data, recipe: Recipe) -> Together:
+    """How many models like this one are best trained as one, and why.
 
-    Args:
-        loss: name or callable (output, target).
-        steps: optimizer steps, at least 1.
-        batch_size: samples per step.
-        momentum: of SGD.
-        clip_norm: largest norm of the whole gradient; None leaves it.
+    Decided by what a step of it computes, never by the clock: the same everywhere.
     """
-
-    loss: Any
-    steps: int
-    batch_size: int
-    momentum: float = 0.9
-    clip_norm: float | None = 1.0
+    with _one_thread():
+        return _group(attempt(model, beside(data, model), recipe))
 
 
-def as_data(data: Sequence[Any]) -> Data:
-    """Tensors of (inputs, targets, held-out inputs, held-out targets); the verb checked them."""
-    inputs, targets, held_out_inputs, held_out_targets = (torch.as_tensor(part) for part in data)
-    return Data(
-        inputs=inputs,
-        targets=targets,
-        held_out_inputs=held_out_inputs,
-        held_out_targets=held_out_targets,
-    )
-
-
-def _orders(data: Data, recipe: Recipe, seed: int) -> Iterator[Tensor]:
-    """The batches' indices of one seed: shuffled epochs, cut into steps."""
-    generator = torch.Generator().manual_seed(seed)
-    size = min(recipe.batch_size, len(data.inputs))
-    pool = torch.empty(0, dtype=torch.long)
-    for _ in range(recipe.steps):
-        if len(pool) < size:
-            pool = torch.randperm(len(data.inputs), generator=generator)
-        yield pool[:size]
-        pool = pool[size:]
-
-
-def _loss_function(recipe: Recipe, data: Data) -> Callable[[Any, Any], Tensor]:
-    chosen = resolve_loss(recipe.loss)
-    return chosen or resolve_loss("cross_entropy" if data.classifies else "mse")  # type: ignore[return-value]
-
-
-def _score(output: Tensor, data: Data, loss: Callable[[Any, Any], Tensor]) -> float:
-    if data.classifies:
-        return float((output.argmax(dim=1) == data.held_out_targets).double().mean())
-    return float(loss(output, data.held_out_targets))
-
-
-def _run(seed: int, rate: float, losses: Sequence[float], score: float) -> Run:
-    diverged = not all(math.isfinite(loss) for loss in losses)
-    return Run(seed=seed, learning_rate=rate, losses=tuple(losses), score=score, diverged=diverged)
+def _group(trial: Trial) -> Together:
+    if trial.obstacle is not None:
+        return Together(count=1, reason=f"trained one after another: {trial.obstacle}")
+    if trial.flops > LARGE_OPERATION * trial.operations:
+        reason = "trained one after another: its layers are large enough to keep a core busy"
+        return Together(count=1, reason=reason)
+    room = NUMBERS_TOGETHER // (trial.parameters + trial.kept)
+    count = MOST_TOGETHER
+    while count > room:
+        count //= 2
+    if count < FEWEST_TOGETHER:
+        reason = "trained one after another: several of them do not fit into the cache"
+        return Together(count=1, reason=reason)
+    reason = f"up to {count} are trained as one network: small ones cost mostly overhead"
+    return Together(count=count, reason=reason)
 
 
 def train(
@@ -105,29 +64,60 @@ def train(
 ) -> tuple[Run, ...]:
     """Train copies of ``models``, one for each (seed, learning rate), and score them.
 
-    SGD with momentum, the same for all: the gradient's norm is clipped, v ← μv + g, w ← w − ηv.
+    The gradient's norm is clipped, then the recipe's optimizer takes its step.
 
     Args:
-        models: n of the same architecture; they are left as they are.
+        models: n models; they are left as they are. Those that are alike train as one where
+            `together` says so.
         data: see `as_data`.
         recipe: how.
         learning_rates: n rates.
-        seeds: n seeds of the order of the data.
-        progress: called with the number of steps done since the last call, over all models.
+        seeds: n seeds of the order of the data and of dropout.
+        progress: called with the number of steps done since the last call, over all models; the
+            steps that a diverged model need not take are done.
 
     Returns:
         n runs, in order. A run whose loss is not finite has diverged; its score is that of the
         model it ended as.
     """
-    if recipe.steps < 1:
-        raise BadInputError(f"steps: must be at least 1, got {recipe.steps}")
     report = progress or (lambda _: None)
-    with _one_thread(), torch.random.fork_rng():
-        runs = []
-        for model, rate, seed in zip(models, learning_rates, seeds, strict=True):
-            torch.manual_seed(seed)  # dropout draws from here
-            runs.append(_train_one(model, data, recipe, rate, seed, report))
-    return tuple(runs)
+    data = beside(data, models[0]) if models else data
+    jobs = list(zip(models, learning_rates, seeds, strict=True))
+    alike: dict[Any, list[int]] = {}
+    for place, model in enumerate(models):
+        alike.setdefault(signature(model), []).append(place)
+    runs: dict[int, Run] = {}
+    with _one_thread():
+        for places in alike.values():
+            trial = attempt(models[places[0]], data, recipe) if len(places) > 1 else None
+            count = _group(trial).count if trial is not None else 1
+            for start in range(0, len(places), count):
+                group = places[start : start + count]
+                if trial is None or len(group) == 1:
+                    found = tuple(_single(jobs[p], data, recipe, report) for p in group)
+                else:
+                    found = train_stacked(
+                        [models[p] for p in group],
+                        data,
+                        recipe,
+                        learning_rates=[learning_rates[p] for p in group],
+                        seeds=[seeds[p] for p in group],
+                        drops=trial.drops,
+                        frozen=trial.frozen,
+                        progress=report,
+                    )
+                runs.update(zip(group, found, strict=True))
+    return tuple(runs[place] for place in range(len(models)))
+
+
+def _single(
+    job: tuple[nn.Module, float, int],
+    data: Data,
+    recipe: Recipe,
+    report: Callable[[int], None],
+) -> Run:
+    model, rate, seed = job
+    return train_single(model, data, recipe, learning_rate=rate, seed=seed, progress=report)
 
 
 @contextmanager
@@ -138,31 +128,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _train_one(
-    model: nn.Module,
-    data: Data,
-    recipe: Recipe,
-    rate: float,
-    seed: int,
-    progress: Callable[[int], None],
-) -> Run:
-    model = copy.deepcopy(model).train()
-    loss_function = _loss_function(recipe, data)
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=recipe.momentum)
-    losses: list[float] = []
-    for indices in _orders(data, recipe, seed):
-        loss = loss_function(model(data.inputs[indices]), data.targets[indices])
-        losses.append(float(loss.detach()))
-        progress(1)
-        if not math.isfinite(losses[-1]):
-            break
-        optimizer.zero_grad()
-        loss.backward()
-        if recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-        optimizer.step()
-    with torch.no_grad():
-        score = _score(model.eval()(data.held_out_inputs), data, loss_function)
-    return _run(seed, rate, losses, score)

@@ -1,0 +1,146 @@
+"""Does a race find what is there, and nothing else? Real races whose truth is known.
+
+Equal by construction: ``default`` builds its weights by ``torch.nn.init.kaiming_normal_`` with
+torch's random numbers, ``he_normal`` draws the same law N(0, 2/fan_in) by Firstlight's. The two
+differ in nothing but their streams. A race that tells them apart errs.
+
+Planted: ``default`` is built with every weight multiplied by a factor besides. The factor is chosen
+first, on other seeds, so that the mean scores are about one pooled standard deviation apart (of the
+score over seeds, pooled over both starts). A race that misses it errs too.
+
+    python benchmarks/race_truth.py [--races 200] [--seeds 16] [--search]
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+import torch
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy.stats import binomtest
+from torch import nn
+
+import firstlight as fl
+from firstlight.cli.race_data import digits
+from firstlight.records.race import Race
+
+WIDTH, STEPS, BATCH, RATE = 16, 40, 32, 0.03
+LEVEL = 0.05
+CALIBRATION = 2000
+"""The split and the seeds on which the planted size is found; the races have others."""
+
+app = App(help=__doc__)
+console = Console(width=100)
+
+
+def build(factor: float = 1.0) -> nn.Module:
+    """Two hidden layers; He's law from torch's own random numbers, times a factor."""
+    model = nn.Sequential(
+        nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 10)
+    )
+    for module in model:
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+            with torch.no_grad():
+                module.weight.mul_(factor)
+    return model
+
+
+def shuffled(index: int) -> tuple[np.ndarray, ...]:
+    """The digits split anew for each race, so that races are independent of each other."""
+    x, y, held_out_x, held_out_y = digits()
+    x, y = np.concatenate([x, held_out_x]), np.concatenate([y, held_out_y])
+    order = np.random.default_rng(index).permutation(len(x))
+    train, rest = order[360:], order[:360]
+    return x[train], y[train], x[rest], y[rest]
+
+
+def raced(
+    index: int,
+    seeds: int,
+    factor: float = 1.0,
+    rates: tuple[float, ...] = (RATE,),
+    techniques: tuple[str, ...] = ("default", "he_normal"),
+) -> Race:
+    """One race; with a factor other than one the two starts differ in it besides their streams."""
+    return fl.race(
+        partial(build, factor),
+        shuffled(index),
+        techniques=techniques,
+        # Seeds of its own, or all races would be one and the same to a good part.
+        seeds=range(1000 * index, 1000 * index + seeds),
+        steps=STEPS,
+        batch_size=BATCH,
+        learning_rates=rates,
+        looks=0,
+    )
+
+
+def size(good: Race, factor: float, seeds: int) -> float:
+    """The difference of a factor from no factor, in pooled standard deviations."""
+    poor = raced(CALIBRATION, seeds, factor, techniques=("default",))
+    a, b = ([run.score for run in race.starts[0].runs] for race in (good, poor))
+    pooled = math.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2)
+    return float((np.mean(a) - np.mean(b)) / pooled)
+
+
+def calibrated(wanted: float = 1.0) -> tuple[float, float, float]:
+    """The factor at which the difference has the wanted size, that size, and its error."""
+    good = raced(CALIBRATION, 400, techniques=("he_normal",))
+    low, high = 0.5, 1.0
+    for _ in range(5):
+        middle = (low + high) / 2
+        low, high = (middle, high) if size(good, middle, 400) > wanted else (low, middle)
+    factor, count = (low + high) / 2, 800
+    found = size(raced(CALIBRATION, count, techniques=("he_normal",)), factor, count)
+    return factor, found, math.sqrt(2 / count + found**2 / (4 * count))
+
+
+@app.default
+def main(
+    *,
+    races: Annotated[int, Parameter(help="Races of each kind.")] = 200,
+    seeds: Annotated[int, Parameter(help="Scored runs of each start.")] = 16,
+    search: Annotated[bool, Parameter(help="Search among three learning rates too.")] = False,
+) -> None:
+    factor, planted, error = calibrated()
+    table = Table(title=f"{races} races of {seeds} seeds, {STEPS} steps, level {LEVEL:.0%}")
+    for head in ("truth", "learning rate", "called different", "share, 95 % interval", "wanted"):
+        table.add_column(head, justify="left" if head == "truth" else "right")
+    kinds = [
+        ("equal by construction", 1.0, (RATE,), "at most 16 of 200"),
+        (
+            f"{planted:.2f} ± {error:.2f} pooled SD apart (× {factor:.3f})",
+            factor,
+            (RATE,),
+            "at least 80 %",
+        ),
+    ]
+    if search:
+        rates = (RATE / 3, RATE, 3 * RATE)
+        kinds.append(("equal by construction", 1.0, rates, "–"))
+    for truth, own, rates, wanted in kinds:
+        found = sum(
+            raced(index, seeds, own, rates).comparisons[0].different
+            for index in track(range(races), truth, console=console, transient=True)
+        )
+        ends = binomtest(found, races).proportion_ci(method="wilson")
+        table.add_row(
+            truth,
+            f"{RATE:g}" if len(rates) == 1 else "searched, 3 rates",
+            f"{found} of {races}",
+            f"{found / races:.1%} ({ends.low:.1%} to {ends.high:.1%})",
+            wanted,
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    app()

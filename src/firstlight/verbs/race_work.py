@@ -1,0 +1,81 @@
+"""What one worker of a race does: build the starts of a unit and train them together."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from firstlight.errors import FirstlightError, ModelRaisedError
+from firstlight.racing.units import Unit
+from firstlight.records.adapter import Adapter
+from firstlight.records.plan import Plan
+from firstlight.records.race import Recipe, Run
+from firstlight.verbs.apply import apply
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Threads of a process share the framework's random state, so units there take turns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """All that a worker needs besides the unit.
+
+    Args:
+        build: returns a new model.
+        adapter: of the model's framework.
+        data: four arrays.
+        recipes: of each (stage, optimizer).
+        plans: of each technique; None leaves the model as it was built.
+    """
+
+    build: Callable[[], Any]
+    adapter: Adapter
+    data: Sequence[Any]
+    recipes: Mapping[tuple[str, str], Recipe]
+    plans: Mapping[str, Plan | None]
+
+
+def train_unit(
+    task: Task, unit: Unit, progress: Callable[[int], None] | None = None
+) -> tuple[Run, ...]:
+    """The runs of a unit, in the order of its jobs."""
+    with _ONE_AT_A_TIME:
+        models = {
+            (job.technique, job.seed): _start(task, job.technique, job.seed) for job in unit.jobs
+        }
+        try:
+            return task.adapter.train(
+                [models[job.technique, job.seed] for job in unit.jobs],
+                task.data,
+                task.recipes[unit.stage, unit.optimizer],
+                learning_rates=[job.learning_rate for job in unit.jobs],
+                seeds=[job.seed for job in unit.jobs],
+                progress=progress,
+            )
+        except FirstlightError:
+            raise
+        except Exception as error:
+            raise raised("training", error) from error
+
+
+def train_packed(packed: bytes, unit: Unit) -> tuple[Run, ...]:
+    """The same in another process, from a pickled `Task`."""
+    return train_unit(pickle.loads(packed), unit)
+
+
+def raised(what: str, error: Exception) -> ModelRaisedError:
+    """An error of the user's code as one line."""
+    words = " ".join(str(error).split()) or "no message"
+    return ModelRaisedError(f"race: {what} raised {type(error).__name__}: {words}")
+
+
+def _start(task: Task, technique: str, seed: int) -> Any:
+    """A model at one start of one seed."""
+    model = task.adapter.build(task.build, seed)
+    plan = task.plans[technique]
+    if plan is not None:
+        apply(model, plan, seed=seed)
+    return model
