@@ -1,0 +1,90 @@
+"""A plain training loop that records its losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Optimizer = Callable[..., torch.optim.Optimizer]
+
+
+class Training(NamedTuple):
+    """What a training left behind.
+
+    Args:
+        losses: of each step's batch, before the step; one value that is not finite ends it.
+        diverged: whether it ended so.
+    """
+
+    losses: tuple[float, ...]
+    diverged: bool
+
+    def tail(self, share: float = 0.1) -> float:
+        """Mean of the last losses; infinite if it diverged."""
+        last = self.losses[-max(1, round(share * len(self.losses))) :]
+        return math.inf if self.diverged else sum(last) / len(last)
+
+
+def train(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    steps: int,
+    rate: float,
+    optimizer: Optimizer = torch.optim.SGD,
+    batch: int | None = 64,
+    seed: int = 0,
+    clip: float | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+    watch: Callable[[int], None] | None = None,
+) -> Training:
+    """Train in place.
+
+    Args:
+        model: changed in place.
+        x: inputs.
+        y: targets.
+        steps: optimizer steps.
+        rate: learning rate.
+        optimizer: called as ``optimizer(parameters, lr=rate)``; ``torch.optim.Adam``, a partial.
+        batch: samples in a step, drawn anew for each; None takes all of them.
+        seed: of the batches: the same seed gives every start the same data in the same order.
+        clip: largest norm of the whole gradient; None leaves it.
+        loss: (output, target) → scalar.
+        watch: called with the number of steps done, after each backward pass and before its
+            update (gradients are at hand then), and once more at the end.
+    """
+    chance = torch.Generator().manual_seed(seed)
+    stepper = optimizer(model.parameters(), lr=rate)
+    losses: list[float] = []
+    for done in range(steps):
+        rows = slice(None) if batch is None else torch.randint(len(x), (batch,), generator=chance)
+        value = loss(model(x[rows]), y[rows])
+        losses.append(float(value.detach()))
+        if not math.isfinite(losses[-1]):
+            return Training(tuple(losses), True)
+        stepper.zero_grad()
+        value.backward()
+        if watch is not None:
+            watch(done)
+        if clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        stepper.step()
+    if watch is not None:
+        watch(steps)
+    return Training(tuple(losses), False)
+
+
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Share of samples whose largest output is the right one."""
+    was = model.training
+    model.eval()
+    with torch.no_grad():
+        right = (model(x).argmax(1) == y).float().mean()
+    model.train(was)
+    return float(right)
