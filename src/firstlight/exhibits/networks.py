@@ -127,7 +127,7 @@ def signals(
 def alikeness(rows: Tensor) -> float:
     """Mean cosine between all pairs of rows: 1 if all point the same way, about 0 if random.
 
-    >>> alikeness(torch.tensor([[1.0, 2.0], [2.0, 4.0]])), alikeness(torch.eye(3))
+    >>> alikeness(torch.tensor([[3.0, 0.0], [5.0, 0.0]])), alikeness(torch.eye(3))
     (1.0, 0.0)
     """
     n = len(rows)

@@ -23,12 +23,16 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A chart with its heading and the key to its lines: (label, colour, whether dashed)."""
+    """A chart with its heading and the key to its lines: (label, colour, whether dashed).
+
+    With ``choose`` each label of the key brings its series out.
+    """
 
     heading: str
     chart: Chart
     key: tuple[tuple[str, str, bool], ...] = ()
     caption: str = ""
+    choose: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,12 @@ class Chapter:
     curves: Figure | None = None
     conditions: str = ""
     theory: tuple[Table | Figure | str, ...] = ()
+    badge: str = ""
+    measured: Table | None = None
+    exhibit: tuple[Figure, ...] = ()
+    grids: tuple[Table, ...] = ()
+    lesson: str = ""
+    sources: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
 
 

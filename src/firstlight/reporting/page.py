@@ -40,7 +40,7 @@ def to_page(record: Any) -> str:
         The page; charts are interactive where scripts run, and static pictures elsewhere.
     """
     parts = chapters(record)
-    drawn = any(part.maps or part.scores or part.theory for part in parts)
+    drawn = any(part.maps or part.scores or part.theory or part.exhibit for part in parts)
     # A page without charts needs no libraries and stays small.
     scripts = [_script(_NOTICE + _libraries()), _script(_text("page.js"))] if drawn else []
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts) or "'none'"
