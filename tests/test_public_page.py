@@ -53,7 +53,8 @@ def test_the_test_above_can_fail():
 
 def test_drawing_and_listing_need_no_framework():
     code = (
-        "import firstlight as fl; fl.techniques(); fl.exhibit_names(); fl.draw('he_normal', (3, 3), name='w', seed=0)"
+        "import firstlight as fl; fl.techniques(); fl.exhibit_names();"
+        " fl.draw('he_normal', (3, 3), name='w', seed=0)"
     )
     assert "torch" not in loaded_after(code)
 

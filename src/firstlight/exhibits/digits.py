@@ -38,9 +38,7 @@ def digits() -> Data:
     spread = train.std(axis=0)
     x = (x - train.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     images, labels = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y)
-    return Data(
-        images[:-_HELD_OUT], labels[:-_HELD_OUT], images[-_HELD_OUT:], labels[-_HELD_OUT:]
-    )
+    return Data(images[:-_HELD_OUT], labels[:-_HELD_OUT], images[-_HELD_OUT:], labels[-_HELD_OUT:])
 
 
 @cache

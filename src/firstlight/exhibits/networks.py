@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -37,7 +38,7 @@ def mlp(
     )
     """
     parts: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (n_in, n_out) in enumerate(pairwise(widths)):
         if i:
             parts.append(activation())
         parts.append(nn.Linear(n_in, n_out, bias=bias))
@@ -51,9 +52,7 @@ def linears(model: nn.Module) -> list[nn.Linear]:
     return [part for part in model.modules() if isinstance(part, nn.Linear)]
 
 
-def start(
-    model: Model, weight: Filler, *, bias: float = 0.0, seed: int = 0
-) -> Model:
+def start(model: Model, weight: Filler, *, bias: float = 0.0, seed: int = 0) -> Model:
     """Fill the weights of all linear layers, set their biases, and return the model.
 
     Args:

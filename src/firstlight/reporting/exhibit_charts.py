@@ -99,7 +99,9 @@ def _axis(title: str, log: bool, **more: Any) -> dict[str, Any]:
 def _finish(layers: list[Any], hover: list[Any], picture: Picture, height: int) -> Chart:
     import altair as alt
 
-    layers[0] = layers[0].add_params(alt.param(name=CHOSEN, value=""))
+    layers = [layer for layer in layers if layer.data.values]  # Vega warns of empty ones
+    if layers:
+        layers[0] = layers[0].add_params(alt.param(name=CHOSEN, value=""))
     return finish(layers, hover, picture.alt, height)
 
 
@@ -167,7 +169,7 @@ def _bars(picture: Picture) -> Chart:
     import altair as alt
 
     rows = _rows(picture)
-    order = list(dict.fromkeys(x for series in picture.series for x in series.x))
+    order = list(dict.fromkeys(str(x) for series in picture.series for x in series.x))
     names = [series.name for series in picture.series]
     at = {
         "x": alt.X(
@@ -210,7 +212,7 @@ def _map(picture: Picture) -> Chart:
         row["x"] = row["at"]
     order = list(dict.fromkeys(row["at"] for row in rows))
     names = [series.name for series in picture.series]
-    plain = {"domain": False, "ticks": False}
+    plain: dict[str, Any] = {"domain": False, "ticks": False}
     at = {
         "x": alt.X(
             "x:N",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ def measure(pace: Pace, seed: int, *, gradient: str = "backpropagation") -> Meas
         if gradient == "backpropagation":
             return found
         other = [chance.standard_normal(g.shape) for g in found]
-        return [o * np.linalg.norm(g) / np.linalg.norm(o) for o, g in zip(other, found, strict=True)]
+        return [
+            o * np.linalg.norm(g) / np.linalg.norm(o) for o, g in zip(other, found, strict=True)
+        ]
 
     begin = initialize(seed)
     gradients = slope(begin)
@@ -79,7 +82,7 @@ def measure(pace: Pace, seed: int, *, gradient: str = "backpropagation") -> Meas
 def initialize(seed: int) -> list[Array]:
     """Step 1: He's weights and biases of zero."""
     parameters: list[Array] = []
-    for i, (n_in, n_out) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False)):
+    for i, (n_in, n_out) in enumerate(pairwise(WIDTHS)):
         weight = fl.draw("he_normal", (n_out, n_in), name=f"{i}.weight", seed=seed)
         parameters += [weight.astype(np.float64), np.zeros(n_out)]
     return parameters
@@ -195,13 +198,11 @@ def _torch_apart(begin: list[Array], x: Array, y: Any, name: str, slope: Any) ->
         _torch_cost(leaves, x, y).backward()
         optimizer.step()
     *_, ours = _steps(begin, slope, name, 10)
-    return max(
-        float(abs(a - b.detach().numpy()).max()) for a, b in zip(ours, leaves, strict=True)
-    )
+    return max(float(abs(a - b.detach().numpy()).max()) for a, b in zip(ours, leaves, strict=True))
 
 
 def judge(measured: Measured) -> Judgement:
-    """The gradient is the slope, the updates are the formulas, and all three bring the cost down."""
+    """The gradient is the slope, updates are their formulas, and all bring the cost down."""
     apart = max(measured.from_optimizers.values())
     kept = {name: costs[-1] / costs[0] for name, costs in measured.costs.items()}
     checks = [

@@ -89,7 +89,9 @@ def _course(kind: type[nn.Module], weight: Filler, steps: int, seed: int) -> Cou
                 woke[name] = done + 1
 
     done = train(model, data.x, data.y, steps=steps, rate=RATE, seed=seed, watch=watch)
-    moved = [float((p - q).detach().abs().max()) for p, q in zip(model.parameters(), before, strict=True)]
+    moved = [
+        float((p - q).detach().abs().max()) for p, q in zip(model.parameters(), before, strict=True)
+    ]
     last = signals(model, data.held_out_x)
     return Course(
         first_output=max(float(z.abs().max()) for z in first.z),
