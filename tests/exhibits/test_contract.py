@@ -102,4 +102,4 @@ def test_every_claim_has_an_exhibit_and_every_exhibit_a_claim():
     answered = {name for claims in CLAIMS.values() for c in claims for name in c.exhibits}
     assert all(claim.exhibits for claims in CLAIMS.values() for claim in claims)
     assert set(NAMES) <= answered
-    assert answered - set(NAMES) == PLANNED
+    assert answered - set(NAMES) <= PLANNED

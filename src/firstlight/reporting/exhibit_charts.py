@@ -39,7 +39,7 @@ def _rows(picture: Picture) -> list[dict[str, Any]]:
     chosen, dashes = colors(picture), dashed(picture)
     rows: list[dict[str, Any]] = []
     for series in picture.series:
-        for i, (x, y) in enumerate(zip(series.x, series.y, strict=True)):
+        for i, (x, y) in enumerate(zip(_places(series), series.y, strict=True)):
             if not _drawable(y, picture.y_log):
                 continue
             if not isinstance(x, str) and not _drawable(x, picture.x_log):
@@ -49,6 +49,10 @@ def _rows(picture: Picture) -> list[dict[str, Any]]:
             row["at"] = x if isinstance(x, str) else number(x, digits=4)
             rows.append(row | _ends(series, i, picture.y_log))
     return rows
+
+
+def _places(series: Series) -> tuple[float | str, ...]:
+    return series.x
 
 
 def _ends(series: Series, i: int, log: bool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def exhibit_chapter(shown: Exhibit) -> Chapter:
     return Chapter(
         title=shown.title,
         lead=shown.claim,
-        verdict=f"The claim {shown.verdict}. {shown.conditions}",
+        verdict=f"The claim {shown.verdict}. {typeset(shown.conditions)}",
         badge=shown.verdict,
         measured=Table(
             caption="What was measured, and what the claim needs",
@@ -44,7 +44,7 @@ def measurement_rows(shown: Exhibit) -> list[tuple[str, ...]]:
 
 def _value(m: Measurement) -> str:
     scale = 100.0 if m.unit == "%" else 1.0
-    words = f"{number(m.value * scale)} {m.unit}".rstrip()
+    words = f"{_whole(m.value * scale)} {m.unit}".rstrip()
     if m.interval is None:
         return words
     low, high = (number(end * scale) for end in m.interval)
@@ -53,7 +53,12 @@ def _value(m: Measurement) -> str:
 
 def grid_rows(grid: Grid) -> list[tuple[str, ...]]:
     """A table's cells in words."""
-    return [tuple(c if isinstance(c, str) else number(c) for c in row) for row in grid.rows]
+    return [tuple(c if isinstance(c, str) else _whole(c) for c in row) for row in grid.rows]
+
+
+def _whole(value: float) -> str:
+    """A number with three digits, but counts as counts."""
+    return f"{value:.0f}" if abs(value) < 1e5 and value == round(value) else number(value)
 
 
 def _table(grid: Grid) -> Table:
