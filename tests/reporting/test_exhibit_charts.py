@@ -18,14 +18,18 @@ def drawn(form, x, **options):
     series = {"tanh": FALLING, "ReLU": [1.0, 1.0, 1.0, math.inf]}
     chart = picture_chart(picture(form, "Variance", x=x, y=series, **SHARED, **options))
     assert chart.svg.startswith("<svg")
-    return [layer["data"]["values"] for layer in chart.spec["layer"]]
+    shared = chart.spec.get("data")
+    names = [layer.get("data", shared)["name"] for layer in chart.spec["layer"]]
+    return [chart.spec["datasets"][name] for name in names]
 
 
 @pytest.mark.parametrize("form", ["lines", "points", "bars", "map"])
 @pytest.mark.parametrize("log", [False, True])
 def test_what_is_not_finite_is_left_out_and_zero_on_a_log_axis(form, log):
     x = list("abcd") if form in {"bars", "map"} else [1, 2, 3, 4]
-    for rows in drawn(form, x, y_log=log):
+    layers = drawn(form, x, y_log=log)
+    assert len(layers) == 2  # what is seen, and what tells under the pointer
+    for rows in layers:
         values = [row["y"] for row in rows if row["series"] == "tanh"]
         assert values == ([1.0, 0.1] if log else [1.0, 0.1, 0.0])
         assert len([row for row in rows if row["series"] == "ReLU"]) == 3
@@ -36,7 +40,7 @@ def test_bands_are_drawn_around_their_series(form):
     x = list("abcd") if form == "bars" else [1, 2, 3, 4]
     bands = {"tanh": ([0.5, 0.05, 0.0, 0.0], [2.0, 0.2, 0.1, 0.1])}
     layers = drawn(form, x, bands=bands, y_log=True)
-    banded = [row for row in layers[0] if "low" in row] + [row for row in layers[1] if "low" in row]
+    banded = [row for rows in layers for row in rows if "low" in row]
     assert {(row["low"], row["high"]) for row in banded} == {(0.5, 2.0), (0.05, 0.2)}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from firstlight.records.exhibit import Form, Picture, Series
 from firstlight.reporting import theme
 from firstlight.reporting.charts import Chart, data, finish
-from firstlight.reporting.numbers import number
+from firstlight.reporting.numbers import counted, number
 
 _HEIGHT = 260
 _ROW = 30
@@ -46,7 +46,7 @@ def _rows(picture: Picture) -> list[dict[str, Any]]:
                 continue
             row = {"x": x, "y": y, "series": series.name, "color": chosen[series.name]}
             row |= {"dash": dashes[series.name], "words": number(y), "i": i}
-            row["at"] = x if isinstance(x, str) else number(x, digits=4)
+            row["at"] = x if isinstance(x, str) else counted(x)
             rows.append(row | _ends(series, i, picture.y_log))
     return rows
 
@@ -225,7 +225,7 @@ def _map(picture: Picture) -> Chart:
         ),
         "y": alt.Y("series:N", sort=names, axis=alt.Axis(title=None, labelLimit=140, **plain)),
     }
-    scale = alt.Scale(scheme="viridis", type="log" if picture.y_log else "linear", zero=False)
+    scale = alt.Scale(scheme="viridis", **({"type": "log"} if picture.y_log else {"zero": False}))
     legend = alt.Legend(title=picture.y_title, orient="top", gradientLength=180, tickCount=4)
     cells = data(rows).mark_rect().encode(**at, color=alt.Color("y:Q", scale=scale, legend=legend))
     hover = (

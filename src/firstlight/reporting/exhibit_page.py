@@ -5,7 +5,7 @@ from __future__ import annotations
 from firstlight.records.exhibit import Exhibit, Grid, Measurement, Picture
 from firstlight.reporting.chapter import Chapter, Figure, Table, version_line
 from firstlight.reporting.exhibit_charts import colors, dashed, picture_chart
-from firstlight.reporting.numbers import number, typeset
+from firstlight.reporting.numbers import counted, number, typeset
 
 HEADS = ("measured", "value", "the claim needs", "so")
 
@@ -44,7 +44,7 @@ def measurement_rows(shown: Exhibit) -> list[tuple[str, ...]]:
 
 def _value(m: Measurement) -> str:
     scale = 100.0 if m.unit == "%" else 1.0
-    words = f"{_whole(m.value * scale)} {m.unit}".rstrip()
+    words = f"{counted(m.value * scale)} {m.unit}".rstrip()
     if m.interval is None:
         return words
     low, high = (number(end * scale) for end in m.interval)
@@ -53,12 +53,7 @@ def _value(m: Measurement) -> str:
 
 def grid_rows(grid: Grid) -> list[tuple[str, ...]]:
     """A table's cells in words."""
-    return [tuple(c if isinstance(c, str) else _whole(c) for c in row) for row in grid.rows]
-
-
-def _whole(value: float) -> str:
-    """A number with three digits, but counts as counts."""
-    return f"{value:.0f}" if abs(value) < 1e5 and value == round(value) else number(value)
+    return [tuple(c if isinstance(c, str) else counted(c) for c in row) for row in grid.rows]
 
 
 def _table(grid: Grid) -> Table:
