@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement, in our own words, and the exhibits that answer it."""
-
-    said: str
-    exhibits: tuple[str, ...]
+from firstlight.records.exhibit import Claim
 
 
 def _claim(said: str, *exhibits: str) -> Claim:
-    return Claim(said, exhibits)
+    return Claim(said=said, exhibits=exhibits)
 
 
 CLAIMS: dict[str, tuple[Claim, ...]] = {

@@ -120,3 +120,11 @@ class Exhibit(Shown):
     pace: str
     seed: int
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One statement that is taught, in our own words, and the exhibits that answer it."""
+
+    said: str
+    exhibits: tuple[str, ...]

@@ -1,5 +1,6 @@
 // Replaces each static picture by its interactive twin; if that fails, the static one stays.
 (() => {
+  if (typeof vegaEmbed === "undefined") return; // a page that left its gallery
   const options = {
     mode: "vega-lite",
     renderer: "svg",
