@@ -83,7 +83,7 @@ def write_gallery(
             yield event
     finally:
         events.close()
-        _finish(folder, titles, shown, failed)
+        _finish(folder, titles, shown, failed, _command(titles, quick=quick, seed=seed))
 
 
 def _one(name: str, titles: dict[str, str], quick: bool, seed: int) -> tuple[Exhibit, str]:
@@ -93,7 +93,11 @@ def _one(name: str, titles: dict[str, str], quick: bool, seed: int) -> tuple[Exh
 
 
 def _finish(
-    folder: Path, titles: dict[str, str], shown: dict[str, Exhibit], failed: dict[str, str]
+    folder: Path,
+    titles: dict[str, str],
+    shown: dict[str, Exhibit],
+    failed: dict[str, str],
+    command: str,
 ) -> None:
     """The index, and pages that hold the place of exhibits without one."""
     for name, title in titles.items():
@@ -101,7 +105,13 @@ def _finish(
         if name in failed or (name not in shown and not path.exists()):
             reason = failed.get(name, "the gallery was interrupted before")
             write_atomically(path, missing_page(title, reason, navigation(name, titles)).encode())
-    write_atomically(folder / INDEX, index_page(CLAIMS, titles, shown, failed).encode())
+    write_atomically(folder / INDEX, index_page(CLAIMS, titles, shown, failed, command).encode())
+
+
+def _command(names: Iterable[str], *, quick: bool, seed: int) -> str:
+    chosen = "--all" if set(names) == set(exhibit_names()) else " ".join(names)
+    pace = " --quick" if quick else ""
+    return f"firstlight exhibit {chosen}{pace} --seed {seed} --out DIR"
 
 
 def _folder(out: str | os.PathLike[str], names: Iterable[str]) -> Path:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from firstlight.records.exhibit import Form, Picture, Series
 from firstlight.reporting import theme
+from firstlight.reporting.axes import (
+    X_SIGNS,
+    Y_SIGNS,
+    far_ticks,
+    log_labels,
+    log_ticks,
+    row_axis,
+    word_axis,
+    wrapped,
+)
 from firstlight.reporting.charts import Chart, data, finish
-from firstlight.reporting.numbers import counted, number
+from firstlight.reporting.numbers import counted, number, typeset
+from firstlight.reporting.series_styles import drawable, styles
 
 _HEIGHT = 260
 _ROW = 30
+_FEW = 30
+"""Points of a series up to which a line shows them."""
 CHOSEN = "chosen"
 """The parameter that holds the name of the series which the reader chose; empty: all."""
 
-
-def colors(picture: Picture) -> dict[str, str]:
-    """The colour of each series; beyond the sixth they come again, dashed."""
-    return {
-        series.name: theme.SERIES[i % len(theme.SERIES)] for i, series in enumerate(picture.series)
-    }
-
-
-def dashed(picture: Picture) -> dict[str, bool]:
-    """Whether a series is drawn dashed, having the colour of an earlier one."""
-    return {series.name: i >= len(theme.SERIES) for i, series in enumerate(picture.series)}
+Row = dict[str, Any]
 
 
 def picture_chart(picture: Picture) -> Chart:
@@ -34,36 +37,30 @@ def picture_chart(picture: Picture) -> Chart:
     return _FORMS[picture.form](picture)
 
 
-def _rows(picture: Picture) -> list[dict[str, Any]]:
+def _rows(picture: Picture) -> list[Row]:
     """What can be drawn, one row for each number; a logarithmic axis has no zero."""
-    chosen, dashes = colors(picture), dashed(picture)
-    rows: list[dict[str, Any]] = []
+    looks = styles(picture)
+    rows: list[Row] = []
     for series in picture.series:
-        for i, (x, y) in enumerate(zip(_places(series), series.y, strict=True)):
-            if not _drawable(y, picture.y_log):
+        look, gaps = looks[series.name], 0
+        dash = [int(n) for n in look.dash.split()] or [1, 0]
+        for i, (x, y) in enumerate(zip(series.x, series.y, strict=True)):
+            placed = isinstance(x, str) or drawable(x, picture.x_log)
+            if not (placed and drawable(y, picture.y_log)):
+                gaps += 1  # what comes after it is a line of its own
                 continue
-            if not isinstance(x, str) and not _drawable(x, picture.x_log):
-                continue
-            row = {"x": x, "y": y, "series": series.name, "color": chosen[series.name]}
-            row |= {"dash": dashes[series.name], "words": number(y), "i": i}
-            row["at"] = x if isinstance(x, str) else counted(x)
+            row = {"x": x, "y": y, "series": series.name, "color": look.color, "i": i, "gaps": gaps}
+            row |= {"dash": dash, "above": look.above, "words": typeset(number(y))}
+            row["at"] = x if isinstance(x, str) else typeset(counted(x))
             rows.append(row | _ends(series, i, picture.y_log))
     return rows
 
 
-def _places(series: Series) -> tuple[float | str, ...]:
-    return series.x
-
-
-def _ends(series: Series, i: int, log: bool) -> dict[str, Any]:
-    if not series.low or not (_drawable(series.low[i], log) and _drawable(series.high[i], log)):
+def _ends(series: Series, i: int, log: bool) -> Row:
+    if not series.low or not (drawable(series.low[i], log) and drawable(series.high[i], log)):
         return {}
     low, high = series.low[i], series.high[i]
-    return {"low": low, "high": high, "span": f"{number(low)} to {number(high)}"}
-
-
-def _drawable(value: float, log: bool) -> bool:
-    return math.isfinite(value) and (value > 0 or not log)
+    return {"low": low, "high": high, "span": typeset(f"{number(low)} to {number(high)}")}
 
 
 def _opacity(full: float) -> Any:
@@ -79,7 +76,7 @@ def _tips(picture: Picture) -> list[Any]:
     import altair as alt
 
     tips = [
-        alt.Tooltip("series:N", title="series"),
+        alt.Tooltip("series:N", title="series" if picture.form != "map" else "row"),
         alt.Tooltip("at:N", title=picture.x_title),
         alt.Tooltip("words:N", title=picture.y_title),
     ]
@@ -88,16 +85,29 @@ def _tips(picture: Picture) -> list[Any]:
     return tips
 
 
-def _axis(title: str, log: bool, **more: Any) -> dict[str, Any]:
+def _axis(title: str | list[str], values: list[float], log: bool, **more: Any) -> dict[str, Any]:
+    """Scale and axis of numbers; a logarithmic one has powers of ten."""
     import altair as alt
 
-    kind = {"type": "log"} if log else {"zero": False}
-    return {
-        "scale": alt.Scale(**kind),
-        "axis": alt.Axis(
-            title=title, tickCount=5, domain=False, ticks=False, labelOverlap=True, **more
-        ),
-    }
+    scale: dict[str, Any] = {"zero": False}
+    options: dict[str, Any] = {"tickCount": 5, "labelOverlap": True}
+    if log and values:
+        low, high = min(values), max(values)
+        pad = max((high / low) ** 0.03, 1.02)
+        scale = {"type": "log", "domain": [low / pad, high * pad], "nice": False}
+        ticks = log_ticks(low / pad, high * pad)
+        options |= {"values": [v for v, _ in ticks], "labelExpr": log_labels(ticks)}
+    elif values and not 1e-3 <= max(map(abs, values)) < 1e5 and any(values):
+        far, labels = far_ticks(min(values), max(values))
+        scale = {"domain": [far[0], far[-1]], "nice": False}
+        options |= {"values": far, "labelExpr": labels}
+    axis = alt.Axis(title=title, domain=False, ticks=False, **(options | more))
+    return {"scale": alt.Scale(**scale), "axis": axis}
+
+
+def _y_axis(picture: Picture, rows: list[Row]) -> dict[str, Any]:
+    heights = [row[key] for row in rows for key in ("y", "low", "high") if key in row]
+    return _axis(wrapped(picture.y_title, Y_SIGNS), heights, picture.y_log)
 
 
 def _finish(layers: list[Any], hover: list[Any], picture: Picture, height: int) -> Chart:
@@ -114,40 +124,52 @@ def _curves(picture: Picture) -> Chart:
     import altair as alt
 
     rows = _rows(picture)
-    at_x = alt.X("x:Q", **_axis(picture.x_title, picture.x_log, grid=False, labelFlush=True))
-    y = _axis(picture.y_title, picture.y_log)
-    color, at_y = alt.Color("color:N", scale=None), alt.Y("y:Q", **y)
+    x = _axis(
+        wrapped(picture.x_title, X_SIGNS),
+        [row["x"] for row in rows],
+        picture.x_log,
+        grid=False,
+        labelFlush=True,
+    )
+    y = _y_axis(picture, rows)
+    at = {"x": alt.X("x:Q", **x), "color": alt.Color("color:N", scale=None)}
+    on = {**at, "y": alt.Y("y:Q", **y)}
+    around = {**at, "y": alt.Y("low:Q", **y), "y2": "high:Q", "detail": ["series:N", "gaps:N"]}
     ends = data([row for row in rows if "low" in row])
-    layers: list[Any] = []
+    few = max(Counter(row["series"] for row in rows).values(), default=0) <= _FEW
     if picture.form == "lines":
-        layers += [
-            ends.mark_area().encode(
-                x=at_x, y=alt.Y("low:Q", **y), y2="high:Q", color=color, opacity=_opacity(0.18)
+        line = data(rows).mark_line(strokeWidth=2, strokeJoin="round")
+        dash = alt.StrokeDash("dash:N", scale=None)
+        layers = [
+            ends.mark_area().encode(**around, opacity=_opacity(0.18)),
+            line.encode(
+                **on, detail=["series:N", "gaps:N"], strokeDash=dash, opacity=_opacity(1.0)
             ),
-            data(rows)
-            .mark_line(strokeWidth=2)
-            .encode(
-                x=at_x,
-                y=at_y,
-                color=color,
-                detail="series:N",
-                strokeDash=alt.condition("datum.dash", alt.value([6, 3]), alt.value([1, 0])),
-                opacity=_opacity(1.0),
-            ),
+            # A point between two gaps is no line.
+            data(rows if few else _alone(rows))
+            .mark_point(filled=True, size=22)
+            .encode(**on, opacity=_opacity(1.0)),
         ]
     else:
-        layers += [
-            ends.mark_rule(strokeWidth=1.5).encode(
-                x=at_x, y=alt.Y("low:Q", **y), y2="high:Q", color=color, opacity=_opacity(0.6)
-            ),
-            data(rows)
-            .mark_point(filled=True, size=50)
-            .encode(x=at_x, y=at_y, color=color, opacity=_opacity(0.9)),
+        below, above = ([r for r in rows if bool(r["above"]) == up] for up in (False, True))
+        layers = [
+            ends.mark_rule(strokeWidth=1.5).encode(**around, opacity=_opacity(0.6)),
+            data(below).mark_point(filled=True, size=50).encode(**on, opacity=_opacity(0.9)),
+            data([{**row, "size": 50 + 90 * row["above"]} for row in above])
+            .mark_point(filled=False, strokeWidth=1.75)
+            .encode(**on, size=alt.Size("size:Q", scale=None), opacity=_opacity(0.9)),
         ]
-    return _finish(layers, [_near(rows, at_x, at_y, _tips(picture))], picture, _HEIGHT)
+    hover = _near(rows, on, _tips(picture), 400 if few else 160)
+    return _finish(layers, [hover], picture, _HEIGHT)
 
 
-def _near(rows: list[dict[str, Any]], x: Any, y: Any, tips: list[Any]) -> Any:
+def _alone(rows: list[Row]) -> list[Row]:
+    """Points whose neighbours on both sides cannot be drawn."""
+    size = Counter((row["series"], row["gaps"]) for row in rows)
+    return [row for row in rows if size[row["series"], row["gaps"]] == 1]
+
+
+def _near(rows: list[Row], on: dict[str, Any], tips: list[Any], size: int) -> Any:
     """Points that are seen, and tell their numbers, under the pointer."""
     import altair as alt
 
@@ -156,11 +178,9 @@ def _near(rows: list[dict[str, Any]], x: Any, y: Any, tips: list[Any]) -> Any:
     )
     return (
         data(rows)
-        .mark_point(filled=True, size=160)
+        .mark_point(filled=True, size=size)
         .encode(
-            x=x,
-            y=y,
-            color=alt.Color("color:N", scale=None),
+            **on,
             opacity=alt.when(over).then(alt.value(1)).otherwise(alt.value(0)),
             tooltip=tips,
         )
@@ -175,26 +195,19 @@ def _bars(picture: Picture) -> Chart:
     rows = _rows(picture)
     order = list(dict.fromkeys(str(x) for series in picture.series for x in series.x))
     names = [series.name for series in picture.series]
+    axis = alt.Axis(domain=False, ticks=False, **word_axis(picture.x_title, order))
     at = {
-        "x": alt.X(
-            "x:N",
-            sort=order,
-            scale=alt.Scale(paddingInner=0.25),
-            axis=alt.Axis(
-                title=picture.x_title, domain=False, ticks=False, labelAngle=0, labelOverlap=True
-            ),
-        ),
+        "x": alt.X("x:N", sort=order, scale=alt.Scale(paddingInner=0.25), axis=axis),
         "xOffset": alt.XOffset("series:N", sort=names, scale=alt.Scale(domain=names)),
     }
-    y = _axis(picture.y_title, picture.y_log)
+    y = _y_axis(picture, rows)
     if not picture.y_log:
         y["scale"] = alt.Scale(zero=True)
     color = alt.Color("color:N", scale=None)
-    mark: dict[str, Any] = {"cornerRadius": 1}
     if picture.y_log:  # bars need a foot, and a logarithm has no zero: points instead
         layer = data(rows).mark_point(filled=True, size=90)
     else:
-        layer = data(rows).mark_bar(**mark)
+        layer = data(rows).mark_bar(cornerRadius=1)
     layers: list[Any] = [
         layer.encode(**at, y=alt.Y("y:Q", **y), color=color, opacity=_opacity(0.95)),
         data([row for row in rows if "low" in row])
@@ -214,20 +227,30 @@ def _map(picture: Picture) -> Chart:
     rows = _rows(picture)
     for row in rows:
         row["x"] = row["at"]
-    order = list(dict.fromkeys(row["at"] for row in rows))
+    words = [
+        x if isinstance(x, str) else typeset(counted(x))
+        for series in picture.series
+        for x in series.x
+    ]
+    order = list(dict.fromkeys(words))
     names = [series.name for series in picture.series]
     plain: dict[str, Any] = {"domain": False, "ticks": False}
     at = {
-        "x": alt.X(
-            "x:N",
-            sort=order,
-            axis=alt.Axis(title=picture.x_title, labelAngle=0, labelOverlap=True, **plain),
-        ),
-        "y": alt.Y("series:N", sort=names, axis=alt.Axis(title=None, labelLimit=140, **plain)),
+        "x": alt.X("x:N", sort=order, axis=alt.Axis(**word_axis(picture.x_title, order), **plain)),
+        "y": alt.Y("series:N", sort=names, axis=alt.Axis(**row_axis(names), **plain)),
     }
-    scale = alt.Scale(scheme="viridis", **({"type": "log"} if picture.y_log else {"zero": False}))
-    legend = alt.Legend(title=picture.y_title, orient="top", gradientLength=180, tickCount=4)
-    cells = data(rows).mark_rect().encode(**at, color=alt.Color("y:Q", scale=scale, legend=legend))
+    legend: dict[str, Any] = {"orient": "top", "gradientLength": 200, "tickCount": 4}
+    legend |= {"title": wrapped(picture.y_title, X_SIGNS), "titleLimit": 0}
+    scale: dict[str, Any] = {"zero": False}
+    if picture.y_log and rows:
+        values = [row["y"] for row in rows]
+        ticks = log_ticks(min(values), max(values), most=5)
+        legend |= {"values": [v for v, _ in ticks], "labelExpr": log_labels(ticks)}
+        scale = {"type": "log", "nice": False}
+    color = alt.Color(
+        "y:Q", scale=alt.Scale(scheme="viridis", **scale), legend=alt.Legend(**legend)
+    )
+    cells = data(rows).mark_rect().encode(**at, color=color)
     hover = (
         data(rows)
         .mark_rect()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from firstlight.records.exhibit import Exhibit, Grid, Measurement, Picture
 from firstlight.reporting.chapter import Chapter, Figure, Table, version_line
-from firstlight.reporting.exhibit_charts import colors, dashed, picture_chart
+from firstlight.reporting.exhibit_charts import picture_chart
 from firstlight.reporting.numbers import counted, number, typeset
+from firstlight.reporting.series_styles import styles
+
+_SHORT = 28
+"""Signs of a cell up to which a table stays a table on a phone, where sentences are stacked."""
 
 HEADS = ("measured", "value", "the claim needs", "so")
 
@@ -59,18 +63,19 @@ def grid_rows(grid: Grid) -> list[tuple[str, ...]]:
 def _table(grid: Grid) -> Table:
     columns = range(len(grid.heads))
     numeric = (c for c in columns if any(not isinstance(row[c], str) for row in grid.rows))
+    rows = tuple(tuple(map(typeset, row)) for row in grid_rows(grid))
     return Table(
         caption=grid.caption,
         heads=grid.heads,
-        rows=tuple(tuple(map(typeset, row)) for row in grid_rows(grid)),
+        rows=rows,
         numeric=tuple(numeric),
         code=(),
+        wordy=any(len(cell) > _SHORT for row in rows for cell in row),
     )
 
 
 def _figure(picture: Picture) -> Figure:
-    chosen, dashes = colors(picture), dashed(picture)
-    key = tuple((name, color, dashes[name]) for name, color in chosen.items())
+    key = tuple((name, look.color, look.dash) for name, look in styles(picture).items())
     return Figure(
         heading=picture.title,
         chart=picture_chart(picture),

@@ -89,6 +89,7 @@ def index_page(
     titles: Mapping[str, str],
     shown: Mapping[str, Exhibit],
     failed: Mapping[str, str],
+    command: str,
 ) -> str:
     """Claim by claim: what is claimed, which exhibit answers, its verdict and its numbers.
 
@@ -97,6 +98,7 @@ def index_page(
         titles: of all exhibits that belong to the gallery, by name.
         shown: those that ran.
         failed: why others did not; those in neither were not reached.
+        command: that makes this gallery.
     """
     entries = {name: _entry(name, titles[name], shown, failed) for name in titles}
     sections = {
@@ -125,7 +127,7 @@ def index_page(
         verdicts=verdicts,
         claims=sum(map(len, kept.values())),
         exhibits=len(entries),
-        made=(*_how(shown), version_line()),
+        made=(*_how(shown, command), version_line()),
     )
 
 
@@ -143,13 +145,6 @@ def _entry(name: str, title: str, shown: Mapping[str, Exhibit], failed: Mapping[
     )
 
 
-def _how(shown: Mapping[str, Exhibit]) -> tuple[str, ...]:
-    if not shown:
-        return ()
-    first = next(iter(shown.values()))
+def _how(shown: Mapping[str, Exhibit], command: str) -> tuple[str, ...]:
     seconds = sum(exhibit.seconds for exhibit in shown.values())
-    pace = " --quick" if first.pace == "quick" else ""
-    return (
-        f"firstlight exhibit --all{pace} --seed {first.seed}; the experiments took"
-        f" {number(seconds)} s of computing",
-    )
+    return (f"{command}; the experiments took {number(seconds)} s of computing",)
