@@ -118,7 +118,7 @@ def _work(pipe: Connection, task: Callable[[str], Any]) -> None:
             name = pipe.recv()
             try:
                 answer = True, task(name)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            except Exception as error:
                 words = " ".join(str(error).split()) or "no message"
                 answer = False, f"{type(error).__name__}: {words}"
             pipe.send(answer)

@@ -10,12 +10,11 @@ from typing import Any
 
 from firstlight.reporting.numbers import counted, number, power_of_ten, typeset
 
-X_SIGNS = 46
-"""Signs of a title that a phone has room for along a chart; along its height go fewer."""
-Y_SIGNS = 36
+X_SIGNS, Y_SIGNS, MAP_SIGNS = 46, 36, 32
+"""Signs of a title for which a phone has room: along a chart, up its side, over a map."""
 
-_PHONE = 300
-"""Pixels of a plot on a phone."""
+PLOT, MAP = 300, 220
+"""Pixels of a plot, and of a map beside its rows' names, on a phone."""
 _SIGN = 6.0
 """Pixels of a sign at the axes' size."""
 
@@ -81,12 +80,12 @@ def wrapped(title: str, signs: int) -> str | list[str]:
     return lines if len(lines) > 1 else title
 
 
-def word_axis(title: str, words: Sequence[str]) -> dict[str, Any]:
+def word_axis(title: str, words: Sequence[str], pixels: int = PLOT) -> dict[str, Any]:
     """An axis of words: in several lines, or aslant where a phone has no room for them upright."""
-    room = _PHONE / max(1, len(words)) / _SIGN
+    room = pixels / max(1, len(words)) / _SIGN
     lines = {word: textwrap.wrap(word, max(8, int(room)), break_long_words=False) for word in words}
     longest = max((len(line) for parts in lines.values() for line in parts), default=0)
-    options: dict[str, Any] = {"title": wrapped(title, X_SIGNS), "labelAngle": 0}
+    options: dict[str, Any] = {"title": wrapped(title, int(pixels / _SIGN)), "labelAngle": 0}
     if all(_numeric(word) for word in words):
         options["labelOverlap"] = True  # of numbers some can be left out
     elif longest > room:

@@ -9,6 +9,8 @@ from typing import Any
 from firstlight.records.exhibit import Form, Picture, Series
 from firstlight.reporting import theme
 from firstlight.reporting.axes import (
+    MAP,
+    MAP_SIGNS,
     X_SIGNS,
     Y_SIGNS,
     far_ticks,
@@ -90,7 +92,7 @@ def _axis(title: str | list[str], values: list[float], log: bool, **more: Any) -
     import altair as alt
 
     scale: dict[str, Any] = {"zero": False}
-    options: dict[str, Any] = {"tickCount": 5, "labelOverlap": True}
+    options: dict[str, Any] = {"labelOverlap": True}
     if log and values:
         low, high = min(values), max(values)
         pad = max((high / low) ** 0.03, 1.02)
@@ -101,6 +103,8 @@ def _axis(title: str | list[str], values: list[float], log: bool, **more: Any) -
         far, labels = far_ticks(min(values), max(values))
         scale = {"domain": [far[0], far[-1]], "nice": False}
         options |= {"values": far, "labelExpr": labels}
+    else:
+        options["tickCount"] = 5  # beside values it would thin them out
     axis = alt.Axis(title=title, domain=False, ticks=False, **(options | more))
     return {"scale": alt.Scale(**scale), "axis": axis}
 
@@ -236,17 +240,21 @@ def _map(picture: Picture) -> Chart:
     names = [series.name for series in picture.series]
     plain: dict[str, Any] = {"domain": False, "ticks": False}
     at = {
-        "x": alt.X("x:N", sort=order, axis=alt.Axis(**word_axis(picture.x_title, order), **plain)),
+        "x": alt.X(
+            "x:N", sort=order, axis=alt.Axis(**word_axis(picture.x_title, order, MAP), **plain)
+        ),
         "y": alt.Y("series:N", sort=names, axis=alt.Axis(**row_axis(names), **plain)),
     }
-    legend: dict[str, Any] = {"orient": "top", "gradientLength": 200, "tickCount": 4}
-    legend |= {"title": wrapped(picture.y_title, X_SIGNS), "titleLimit": 0}
+    legend: dict[str, Any] = {"orient": "top", "gradientLength": 200}
+    legend |= {"title": wrapped(picture.y_title, MAP_SIGNS), "titleLimit": 0}
     scale: dict[str, Any] = {"zero": False}
     if picture.y_log and rows:
         values = [row["y"] for row in rows]
         ticks = log_ticks(min(values), max(values), most=5)
         legend |= {"values": [v for v, _ in ticks], "labelExpr": log_labels(ticks)}
         scale = {"type": "log", "nice": False}
+    else:
+        legend["tickCount"] = 4
     color = alt.Color(
         "y:Q", scale=alt.Scale(scheme="viridis", **scale), legend=alt.Legend(**legend)
     )
