@@ -44,7 +44,7 @@ LAYERS, WIDTH = 11, 128
 
 @dataclass(frozen=True)
 class Measured:
-    """Factors of a layer (length, gradient, signal) for each seed and both laws, and one passage."""
+    """Factors of a layer (length, gradient, signal) by seed and law, and one passage."""
 
     factors: dict[str, tuple[tuple[float, float, float], ...]]
     ends: dict[str, tuple[float, ...]]

@@ -188,6 +188,7 @@ EXPERIMENT = Experiment(
         "The table is exact where it was derived: linear layers with Glorot, ReLU with He, SELU's"
         " length with LeCun. For the other activations it is a rule of thumb, for tanh He's larger"
         " number keeps more than the advised one, for sigmoid and hidden softmax none of the three"
-        " will do, and with equal widths Glorot and LeCun are one and the same number. Compute the gain of your own activation rather than look for the nearest row."
+        " will do, and with equal widths Glorot and LeCun are one and the same number. Compute the"
+        " gain of your own activation rather than look for the nearest row."
     ),
 )
