@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -88,3 +88,62 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
         right = (model(x).argmax(1) == y).float().mean()
     model.train(was)
     return float(right)
+
+
+def train_many(
+    models: Sequence[nn.Module],
+    x: Tensor,
+    y: Tensor,
+    *,
+    steps: int,
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    batch: int = 64,
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+) -> list[Training]:
+    """Train networks of one architecture side by side with plain gradient descent, in place.
+
+    Each keeps its own rate and its own batches, as if `train` had it alone; together they take
+    little longer than one.
+
+    Args:
+        models: alike but for their numbers; without buffers that training changes.
+        x: inputs.
+        y: targets.
+        steps: of each.
+        rates: learning rate of each.
+        seeds: of the batches of each.
+        batch: samples in a step.
+        loss: (output, target) → scalar.
+    """
+    state, buffers = torch.func.stack_module_state(list(models))
+    frame, names = models[0], list(state)
+    rate = torch.tensor(rates, dtype=x.dtype)
+    unlike = sorted(set(seeds))
+    of = torch.tensor([unlike.index(seed) for seed in seeds])
+    chances = [torch.Generator().manual_seed(seed) for seed in unlike]
+
+    def cost(numbers: dict[str, Tensor], kept: dict[str, Tensor], a: Tensor, b: Tensor) -> Tensor:
+        return loss(torch.func.functional_call(frame, (numbers, kept), (a,)), b)
+
+    costs = torch.func.vmap(cost)
+    losses: list[Tensor] = []
+    for _ in range(steps):
+        rows = torch.stack([torch.randint(len(x), (batch,), generator=c) for c in chances])[of]
+        values = costs(state, buffers, x[rows], y[rows])
+        losses.append(values.detach())
+        slopes = torch.autograd.grad(values.sum(), [state[name] for name in names])
+        with torch.no_grad():
+            for name, slope in zip(names, slopes, strict=True):
+                state[name] -= rate.reshape(-1, *[1] * (slope.dim() - 1)) * slope
+    with torch.no_grad():
+        for i, model in enumerate(models):
+            for name, parameter in model.named_parameters():
+                parameter.copy_(state[name][i])
+    return [_cut(row) for row in torch.stack(losses).T.tolist()]
+
+
+def _cut(losses: list[float]) -> Training:
+    """The losses up to the first that is not finite, as `train` records them."""
+    bad = next((i for i, value in enumerate(losses) if not math.isfinite(value)), None)
+    return Training(tuple(losses if bad is None else losses[: bad + 1]), bad is not None)
