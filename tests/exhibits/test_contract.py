@@ -1,4 +1,4 @@
-"""What every exhibit must keep, over all that are there; each runs once."""
+"""What every exhibit must keep, over all that are there; each runs once, in one process."""
 
 from __future__ import annotations
 
@@ -12,22 +12,35 @@ from markupsafe import escape
 from firstlight.exhibits.claims import CLAIMS, PLANNED
 from firstlight.exhibits.experiment import CONDITIONAL, FAILS, HOLDS, Pace, all_met
 from firstlight.exhibits.gallery import exhibit, exhibit_names, experiment_of
+from firstlight.exhibits.touring import in_order
 from firstlight.records.codec import from_json, to_json
 from firstlight.reporting.page import to_page
 
 NAMES = exhibit_names()
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
+DELIBERATE = re.compile(r"infinit|\binf\b|nan|overflow|diverge|never|not finite|no step", re.I)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_exhibit_keeps_the_contract(name):
-    """One test for each, so that an exhibit runs once, whatever process takes it."""
+    """One test for each exhibit, so that it runs once whatever process takes it."""
     shown = exhibit(name, quick=True)
-    for check in (verdict, lesson, texts, json_trip, pictures, tables, page):
-        check(shown)
-    experiment = experiment_of(name)
+    checks = (verdict, sentence, finite, lesson, texts, json_trip, pictures, tables, page, absent)
+    broken = []
+    for check in checks:
+        try:
+            check(shown)
+        except AssertionError as error:
+            broken.append(f"{check.__name__}: {error}")
+    assert not broken, "\n".join(broken)
+
+
+def absent(shown):
+    """Where the phenomenon is absent, the same judge says something else."""
+    experiment = experiment_of(shown.name)
     assert experiment.absent
-    absent = experiment.judge(experiment.measure(Pace.QUICK, 0, **experiment.absent))
-    assert absent.verdict != shown.verdict, "the same verdict where there is nothing to see"
+    other = experiment.judge(experiment.measure(Pace.QUICK, 0, **experiment.absent))
+    assert other.verdict != shown.verdict, f"still '{other.verdict}': {other.conditions}"
 
 
 def verdict(shown):
@@ -35,13 +48,50 @@ def verdict(shown):
     decided = [m for m in shown.measurements if m.met is not None]
     assert decided
     assert all(m.expected for m in decided)
-    assert all(isinstance(m.value, float) for m in shown.measurements)
-    assert re.search(r"\d", shown.conditions)
-    assert shown.conditions.endswith(".")
     if shown.verdict == HOLDS:
         assert all_met(shown.measurements)
     else:
         assert not all_met(shown.measurements) or shown.verdict == CONDITIONAL
+
+
+def sentence(shown):
+    """The sentence that goes with the verdict tells at least one number that was measured."""
+    assert shown.conditions.endswith(".")
+    tokens = NUMBER.findall(shown.conditions.replace("−", "-"))
+    values = [m.value * (100 if m.unit == "%" else 1) for m in shown.measurements]
+    assert any(rounds_to(v, t) for v in values for t in tokens), f"{tokens} of {values}"
+
+
+def rounds_to(value, token):
+    """Whether a value, or its size, rounds to the figure as it is printed."""
+    figure, _, power = token.replace(",", "").partition("e")
+    half = 0.5001 * 10.0 ** (int(power or 0) - len(figure.partition(".")[2]))
+    return abs(abs(value) - abs(float(token.replace(",", "")))) <= half
+
+
+@pytest.mark.parametrize(
+    ("value", "token", "same"),
+    [
+        (0.0312, "0.031", True),
+        (0.0318, "0.031", False),
+        (-3.0, "3", True),
+        (1437.0, "1,437", True),
+        (5.2e-10, "5e-10", True),
+        (6e-10, "5e-10", False),
+        (math.nan, "0", False),
+    ],
+)
+def test_a_printed_figure_is_told_from_others(value, token, same):
+    assert NUMBER.findall(f"it was {token}, so.") == [token]
+    assert rounds_to(value, token) is same
+
+
+def finite(shown):
+    """Measured numbers are finite, or their name or the sentence says that they are not."""
+    for m in shown.measurements:
+        assert isinstance(m.value, float), m.name
+        told = DELIBERATE.search(f"{m.name} {m.expected} {m.unit} {shown.conditions}")
+        assert math.isfinite(m.value) or told, f"{m.name} is {m.value}"
 
 
 def lesson(shown):
@@ -67,16 +117,16 @@ def json_trip(shown):
 def pictures(shown):
     assert shown.pictures
     for picture in shown.pictures:
-        assert len(picture.alt) > 30
+        assert len(picture.alt) > 30, f"alt '{picture.alt}'"
         assert picture.title and picture.x_title and picture.y_title
         assert picture.series
         names = [series.name for series in picture.series]
         assert len(set(names)) == len(names)
+        assert len(names) <= 6 or picture.form == "map", f"{len(names)} series in {picture.title}"
         for series in picture.series:
             assert len(series.x) == len(series.y)
             assert {len(series.low), len(series.high)} <= {0, len(series.y)}
-            if picture.form in {"lines", "points"}:
-                assert len(series.y) <= 2000
+            assert len(series.y) <= 2000
         assert any(math.isfinite(v) for series in picture.series for v in series.y)
 
 
@@ -89,6 +139,7 @@ def tables(shown):
 def page(shown):
     html = to_page(shown)
     assert html.count('class="fl-chart"') == len(shown.pictures)
+    assert all(str(escape(picture.alt)) in html for picture in shown.pictures)
     assert str(escape(shown.title)) in html
     assert shown.verdict in str(shown)
 
@@ -99,7 +150,17 @@ def test_the_same_seed_gives_the_same_numbers():
 
 
 def test_every_claim_has_an_exhibit_and_every_exhibit_a_claim():
-    answered = {name for claims in CLAIMS.values() for c in claims for name in c.exhibits}
-    assert all(claim.exhibits for claims in CLAIMS.values() for claim in claims)
+    said = [claim for claims in CLAIMS.values() for claim in claims]
+    answered = {name for claim in said for name in claim.exhibits}
+    assert all(claim.exhibits for claim in said)
+    assert len({claim.said for claim in said}) == len(said)
     assert set(NAMES) <= answered
     assert answered - set(NAMES) <= PLANNED
+    assert answered >= PLANNED
+
+
+def test_exhibits_stand_in_the_order_of_the_claims():
+    order = in_order(NAMES)
+    assert sorted(order) == sorted(NAMES)
+    assert order[0] == "training-loop"
+    assert order.index("zero-weights") < order.index("worked-by-hand")

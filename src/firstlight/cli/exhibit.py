@@ -29,7 +29,7 @@ _STYLES = {"holds": "healthy", "does not hold": "error", "not run": "error"}
 
 
 def exhibit(
-    *names: str,
+    *names: Annotated[str, Parameter(help="Exhibits, by the names of the list.")],
     all: Annotated[bool, Parameter(negative="", help="All of them, as a gallery.")] = False,  # noqa: A002
     quick: Annotated[
         bool, Parameter(negative="", help="A class-room pace: fewer steps and seeds.")
@@ -56,9 +56,6 @@ def exhibit(
     """What is taught about initialization, as experiments with measured verdicts.
 
     Without NAMES it lists the exhibits. Exit status 1 if an exhibit of a gallery failed.
-
-    Args:
-        names: exhibits, by the names of the list.
     """
     files = _json_files(json)
     for name in names:

@@ -21,6 +21,10 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             " gradients, update.",
             "training-loop",
         ),
+        _claim(
+            "Backpropagation gives the slopes of the cost, as finite differences confirm.",
+            "training-loop",
+        ),
         _claim("A good start converges faster and ends better.", "faster-and-better"),
         _claim("How much the seed alone decides.", "seed-lottery"),
         _claim("Each technique has its own range of learning rates.", "learning-rate-range"),
@@ -65,8 +69,9 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         _claim("Normal numbers with a mean and deviation of one's choice.", "nonzero-mean"),
         _claim("Because random numbers are above zero, no unit is dead.", "positive-not-alive"),
         _claim(
-            "np.random.random makes gradients vanish with tanh and sigmoid and ReLU slow; all of"
-            " it is positive, so the units are parallel, also at a good variance.",
+            "np.random.random, as it is or times 0.01, makes gradients vanish with tanh and sigmoid"
+            " and ReLU slow; all of it is positive, so the units are parallel, also at He's"
+            " variance.",
             "all-positive",
         ),
         _claim("The first epochs from random weights are poor.", "small-weights"),
@@ -75,12 +80,20 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             "Small weights vanish with depth for tanh and sigmoid, and make ReLU slow.",
             "small-weights",
         ),
-        _claim("Large weights multiply: four times a million is 10²⁴.", "large-weights"),
+        _claim(
+            "Large weights multiply: a million to the fourth power is 10²⁴ (often misprinted as"
+            " 1024).",
+            "large-weights",
+        ),
         _claim(
             "Large weights saturate, swing, miss the optimum, explode and slow learning.",
             "large-weights",
         ),
-        _claim("Numbers that grow too large overflow to infinity and NaN.", "overflow"),
+        _claim(
+            "Numbers that grow too large overflow to infinity and NaN, in float16 before bfloat16"
+            " and float32.",
+            "overflow",
+        ),
         _claim(
             "Zero, constant, small and large: the four things not to do.",
             "zero-weights",
@@ -96,8 +109,8 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
         _claim("Zero, random and Glorot compared.", "faster-and-better", "glorot-variance"),
         _claim(
-            "Glorot's weights, of variance 1/fan_in or 2/(fan_in + fan_out), normal or uniform,"
-            " suit linear, tanh, sigmoid and softmax.",
+            "Glorot's weights, of variance 1/fan_in or 2/(fan_in + fan_out), normal or uniform"
+            " within ±√(6/(fan_in + fan_out)), suit linear, tanh, sigmoid and softmax.",
             "glorot-variance",
         ),
         _claim("Glorot keeps the variance of activations and of gradients.", "glorot-variance"),
@@ -106,7 +119,8 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             "whole-distributions",
         ),
         _claim(
-            "He's weights, of variance 2/fan_in, normal or uniform, suit ReLU and its variants.",
+            "He's weights, of variance 2/fan_in, normal or uniform within ±√(6/fan_in), suit ReLU"
+            " and its variants.",
             "he-variance",
         ),
         _claim("LeCun's weights, 1/fan_in, suit SELU, tanh and logistic.", "lecun-variance"),
@@ -123,7 +137,12 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         _claim("He trains a 30-layer ReLU network on which Glorot stalls.", "thirty-layers"),
     ),
     "Vanishing and exploding": (
-        _claim("Gradients vanish, explode, or converge slowly.", "vanishing-gradients"),
+        _claim(
+            "From a bad start gradients vanish or explode, or training is slow.",
+            "vanishing-gradients",
+            "exploding-gradients",
+            "small-weights",
+        ),
         _claim(
             "Gradients vanish as products of small slopes; early layers learn slowly.",
             "vanishing-gradients",
@@ -145,17 +164,20 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             "exploding-gradients",
             "overflow",
         ),
-        _claim("Clipping helps against exploding gradients.", "gradient-clipping"),
+        _claim("Clipping helps against exploding gradients, within limits.", "gradient-clipping"),
         _claim("Adaptive optimizers make up for a bad start.", "optimizers-rescue"),
-        _claim("ReLU units die; leaky ones do not.", "dead-units"),
+        _claim("ReLU units die and do not come back; leaky ones do not die.", "dead-units"),
     ),
     "Architecture": (
         _claim(
             "Batch normalization makes mean 0 and deviation 1, guards against division by zero with"
-            " ε, then scales by γ and shifts by β.",
+            " ε (a feature that never varies), then scales by γ and shifts by β.",
             "batch-norm-by-hand",
         ),
-        _claim("Batch normalization reduces internal covariate shift.", "covariate-shift"),
+        _claim(
+            "Batch normalization reduces internal covariate shift, and speeds up training by it.",
+            "covariate-shift",
+        ),
         _claim(
             "Batch normalization allows higher learning rates and frees the choice of start; He"
             " goes with it.",

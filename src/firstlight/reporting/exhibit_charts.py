@@ -60,7 +60,7 @@ def _rows(picture: Picture) -> list[Row]:
 
 def _ends(series: Series, i: int, log: bool) -> Row:
     if not series.low or not (drawable(series.low[i], log) and drawable(series.high[i], log)):
-        return {}
+        return {"span": "–"}
     low, high = series.low[i], series.high[i]
     return {"low": low, "high": high, "span": typeset(f"{number(low)} to {number(high)}")}
 

@@ -98,7 +98,9 @@ def _loss(
     y: Tensor,
     flat: Tensor,
 ) -> Tensor:
-    parts = [p.reshape(s) for p, s in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)]
+    parts = [
+        p.reshape(s) for p, s in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)
+    ]
     output = torch.func.functional_call(model, dict(zip(names, parts, strict=True)), (x,))
     size = sum((p.square().sum() for p in parts if p.dim() == 2), torch.zeros(()))
     return nn.functional.cross_entropy(output, y) + 0.5 * decay * size
