@@ -147,7 +147,13 @@ def _gallery(
     running: list[str] = []
     ends: Counter[str] = Counter()
     names = tuple(names) or fl.exhibit_names()
-    events = write_gallery(folder, names, quick=quick, seed=seed, workers=workers or usable_cores())
+    events = write_gallery(
+        folder,
+        names,
+        quick=quick,
+        seed=seed,
+        workers=usable_cores() if workers is None else workers,
+    )
     try:
         with progress, closing(events):
             task = progress.add_task("starting", total=len(set(names)))
@@ -175,6 +181,6 @@ def _gallery(
         return 130
     _give(shown, files, quiet=quiet)
     counts = ", ".join(f"{ends[verdict]} {verdict}" for verdict in sorted(ends))
-    console.print(f"{len(shown)} exhibits: {counts}", highlight=False)
+    console.print(f"Verdicts: {counts}", highlight=False)
     console.print(str(folder / "index.html"), markup=False, highlight=False, soft_wrap=True)
     return 1 if ends["not run"] else 0

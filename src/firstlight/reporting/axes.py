@@ -35,7 +35,7 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[tuple[float, str]]
     steps = (1, 2, 5) if last - first >= 0 or high / low > 4 else range(1, 10)
     values = [m * 10.0**k for k in range(first - 1, last + 1) for m in steps]
     inside = [v for v in values if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
-    return [(v, typeset(counted(v))) for v in inside] or [(low, typeset(counted(low)))]
+    return [(v, typeset(number(v, digits=1))) for v in inside] or [(low, typeset(counted(low)))]
 
 
 def far_ticks(low: float, high: float) -> tuple[list[float], str]:

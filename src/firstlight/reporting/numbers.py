@@ -96,11 +96,14 @@ def typeset(text: str) -> str:
 
     >>> [typeset(n).replace(chr(160), "~") for n in ("4.6e-12", "-0.5", "0.98 ± 0.01", "9 %")]
     ['4.6~×~10⁻¹²', '−0.5', '0.98~±~0.01', '9~%']
+    >>> typeset("-inf is infinite")
+    '−∞ is infinite'
     """
     text = re.sub(
         r"(\d)e([+-]?\d+)", lambda m: f"{m[1]} × 10{str(int(m[2])).translate(_SUPERSCRIPT)}", text
     )
-    text = re.sub(r"(?<![\w⁻])-(?=[\d.i])", "−", text).replace("inf", "∞")
+    text = re.sub(r"(?<![\w⁻])-(?=[\d.i])", "−", text)
+    text = re.sub(r"\binf\b", "∞", text)
     return re.sub(r"(?<=[×±]) | (?=[×±%])", "\N{NO-BREAK SPACE}", text)
 
 
