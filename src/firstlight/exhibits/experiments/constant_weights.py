@@ -66,7 +66,7 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, nudge: float = 0.0) -> Measured:
     """Train from each constant; ``nudge`` is added to one weight of the first unit of a layer."""
-    steps = pace.pick(100, 1500)
+    steps = pace.pick(100, 300)
     cases = [(name, c) for name in ACTIVATIONS for c in CONSTANTS]
     return Measured(
         steps=steps,

@@ -30,7 +30,7 @@ from firstlight.exhibits.pictures import picture, table, thinned
 from firstlight.exhibits.training import train
 from firstlight.records.exhibit import Grid, Picture
 
-WIDTHS, CONSTANT, RATE = (2, 8, 32, 64), 0.05, 0.3
+WIDTHS, CONSTANT, RATE = (2, 8, 32, 64), 0.05, 3.0
 INPUTS, CLASSES = 64, 10
 
 
@@ -57,7 +57,7 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, weight: Filler = CONSTANT) -> Measured:
     """Train both networks of each width side by side."""
-    steps = pace.pick(250, 3000)
+    steps = pace.pick(250, 350)
     return Measured(steps, {n: _pair(n, weight, steps, seed) for n in WIDTHS})
 
 
