@@ -1,7 +1,7 @@
 """Do slopes below one make gradients vanish?
 
-The sigmoid lies in (0, 1) with slope σ(1 − σ), at most ¼; tanh lies in (−1, 1) with slope 1 − tanh²,
-at most 1. Backpropagation multiplies one slope per layer, so with either the product vanishes with
+The sigmoid lies in (0, 1), with slope σ(1 − σ) ≤ ¼; tanh lies in (−1, 1), with slope 1 − tanh² ≤ 1.
+Backpropagation multiplies one slope per layer, so with either the product vanishes with
 depth; ReLU, whose slope is one where it is active, differs.
 """
 
