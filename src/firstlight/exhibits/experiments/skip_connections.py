@@ -33,6 +33,7 @@ from firstlight.records.exhibit import Grid, Picture
 WIDTH, BATCH = 32, 128
 DEPTHS = (3, 10, 30, 100)
 TRAINED = 30
+TINY = 1e-300  # so that a gradient which underflows can be shown
 RATES = (0.001, 0.01, 0.1)
 STARTS = {"PyTorch's default": "torch_linear", "He": "he_normal", "He / n": "he_normal"}
 """The last divides the weights of the n branches by their number."""
@@ -94,7 +95,7 @@ def _ratios(skip: bool, name: str, draws: int, seed: int) -> tuple[float, ...]:
             model = _network(depth, skip, name, 100 * seed + draw).double()
             delta = signals(model, data.x[:BATCH], data.y[:BATCH]).delta
             # Layers 2 and the last before the head: the stem and the head are as without blocks.
-            logs.append(np.log(float(delta[0].norm()) / float(delta[-2].norm())))
+            logs.append(np.log(max(TINY, float(delta[0].norm()) / float(delta[-2].norm()))))
         found.append(float(np.exp(np.mean(logs))))
     return tuple(found)
 
