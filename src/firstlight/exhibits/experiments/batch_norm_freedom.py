@@ -24,7 +24,7 @@ from firstlight.exhibits.experiment import (
     at_most,
     noted,
 )
-from firstlight.exhibits.networks import mlp, start
+from firstlight.exhibits.networks import Filler, mlp, start
 from firstlight.exhibits.pictures import picture, table
 from firstlight.exhibits.training import accuracy, train
 from firstlight.records.exhibit import Grid, Picture
@@ -38,7 +38,7 @@ def _normal(std: float) -> Callable[[Tensor], object]:
     return lambda weight: nn.init.normal_(weight, std=std)
 
 
-STARTS = {
+STARTS: dict[str, Filler] = {
     "0.01 × normal": _normal(0.01),
     "Glorot": "glorot_normal",
     "He": "he_normal",
@@ -59,7 +59,7 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, norm: bool = True) -> Measured:
     """A ReLU network of six layers from each start at each rate; ``norm=False`` leaves it plain."""
-    steps = pace.pick(100, 500)
+    steps = pace.pick(80, 500)
     return Measured(steps, _table(norm, steps, seed), _table(False, steps, seed))
 
 
@@ -76,14 +76,13 @@ def _table(norm: bool, steps: int, seed: int) -> dict[str, tuple[float, ...]]:
 
 
 def judge(measured: Measured) -> Judgement:
-    """The spread over random starts must shrink to little; the highest usable rate must rise."""
+    """Less dependence: half the spread and twice the rate. Any will do: little spread, and zero."""
     best = {name: max(row) for name, row in measured.free.items()}
     bare = {name: max(row) for name, row in measured.plain.items()}
     spread = _spread([best[name] for name in RANDOM])
     before = _spread([bare[name] for name in RANDOM])
     he, he_bare = _highest(measured.free["He"]), _highest(measured.plain["He"])
-    random = [
-        at_most("spread of accuracy over four random starts", spread, 0.05, "%"),
+    freer = [
         at_least("spread without over spread with", before / max(spread, 1e-3), 2.0),
         at_least(
             "He: highest usable rate, with over without", he / he_bare if he_bare else 0.0, 2.0
@@ -96,7 +95,8 @@ def judge(measured: Measured) -> Judgement:
         ),
     ]
     checks = [
-        *random,
+        *freer,
+        at_most("spread of accuracy over four random starts", spread, 0.05, "%"),
         at_least("zero: accuracy", best["zero"], USABLE, "%"),
         noted("spread of accuracy without", before, "%"),
         noted("He: highest usable rate with", he),
@@ -104,7 +104,7 @@ def judge(measured: Measured) -> Judgement:
         *(noted(f"{n}: accuracy with", a, "%") for n, a in best.items()),
         *(noted(f"{n}: accuracy without", a, "%") for n, a in bare.items()),
     ]
-    verdict = HOLDS if all_met(checks) else CONDITIONAL if all_met(random) else FAILS
+    verdict = HOLDS if all_met(checks) else CONDITIONAL if all_met(freer) else FAILS
     told = (
         f"Each at its best rate, four random starts lie within {spread:.0%} of accuracy where the"
         f" plain network's lie within {before:.0%}; the highest usable rate from He's start is"
@@ -158,8 +158,8 @@ EXPERIMENT = Experiment(
         "Bjorck et al. 2018, Understanding Batch Normalization",
     ),
     lesson=(
-        "A norm behind each layer divides the scale of its weights out, so random starts that differ"
-        " in scale come to much the same and survive higher rates. It cannot make units differ that"
+        "A norm behind each layer divides the scale of its weights out, so random starts that"
+        " differ in scale come to much the same and survive higher rates. It cannot make units differ that"
         " start alike, so zero and constants stay what they are. It frees the scale within a"
         " moderate depth, and He's weights remain a good choice with it."
     ),

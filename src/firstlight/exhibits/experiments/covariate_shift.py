@@ -48,7 +48,8 @@ class _Noisy(nn.Module):
         """What is normalized is thrown off again: mean and deviation of each unit jump."""
         z: Tensor = self.norm(x)
         shift, scale = self.noise * torch.randn(2, x.shape[1])
-        return z * scale.exp() + shift
+        thrown: Tensor = z * scale.exp() + shift
+        return thrown
 
 
 @dataclass(frozen=True)
@@ -254,8 +255,8 @@ EXPERIMENT = Experiment(
         "Santurkar et al. 2018, How Does Batch Normalization Help Optimization?",
     ),
     lesson=(
-        "If steady inputs were the reason for the speed, a network whose inputs are thrown off after"
-        " the norm at every step would be slow. It drifts more than the plain one and learns faster"
+        "If steady inputs were the reason for the speed, a network whose inputs are thrown off"
+        " after the norm at every step would be slow. It drifts more than the plain one and learns faster"
         " all the same, so the drift is not what matters. What the norm gives is a signal that"
         " reaches every layer and a loss that is smoother to descend."
     ),

@@ -26,7 +26,7 @@ from firstlight.exhibits.experiment import (
     at_least,
     noted,
 )
-from firstlight.exhibits.networks import mlp, start
+from firstlight.exhibits.networks import linears, mlp, start
 from firstlight.exhibits.pictures import picture, table
 from firstlight.exhibits.training import best_of_rates
 from firstlight.records.exhibit import Grid, Picture
@@ -88,7 +88,7 @@ def _network(depth: int, sigma_w2: float, seed: int) -> nn.Sequential:
 
     model = start(mlp((64, *[WIDTH] * depth, 10), nn.Tanh), fill, seed=seed)
     with torch.no_grad():
-        for layer in list(model)[:-1:2]:
+        for layer in linears(model)[:-1]:
             nn.init.normal_(layer.bias, std=math.sqrt(SIGMA_B2))
     return model
 
@@ -137,9 +137,9 @@ def judge(measured: Measured) -> Judgement:
     top = max(deepest, key=lambda s: deepest[s])
     told = (
         f"At {measured.depths[-1]} layers accuracy is {deepest[SIGMA_W2[0]]:.0%} deep in order,"
-        f" {deepest[edge]:.0%} at the edge (σ_w² = {edge:g}) and {deepest[SIGMA_W2[-1]]:.0%} deep in"
-        f" chaos, best at σ_w² = {top:g} with {deepest[top]:.0%}; six depth scales tell what trains"
-        f" in {right:.0%} of {len(pairs)} cells, with a rank correlation of {rank:.2f}."
+        f" {deepest[edge]:.0%} at the edge (σ_w² = {edge:g}) and {deepest[SIGMA_W2[-1]]:.0%} deep"
+        f" in chaos, best at σ_w² = {top:g} with {deepest[top]:.0%}; six depth scales tell what"
+        f" trains in {right:.0%} of {len(pairs)} cells, with a rank correlation of {rank:.2f}."
     )
     return Judgement(verdict=verdict, conditions=told, measurements=checks)
 
@@ -196,8 +196,8 @@ EXPERIMENT = Experiment(
     ),
     lesson=(
         "In the ordered phase all inputs become alike and gradients vanish, in the chaotic one near"
-        " inputs part and gradients explode, and in between both last longest. How long is told by a"
-        " depth scale that two variances and the activation decide, before anything is trained. It"
-        " is a rule for depth, so a shallow network trains at nearly any of these variances."
+        " inputs part and gradients explode, and in between both last longest. How long is told by"
+        " a depth scale that two variances and the activation decide, before anything is trained."
+        " It is a rule for depth, so a shallow network trains at nearly any of these variances."
     ),
 )

@@ -41,9 +41,9 @@ class _Memory(nn.Module):
         self.lstm = nn.LSTM(SYMBOLS, HIDDEN, batch_first=True)
         self.head = nn.Linear(HIDDEN, SYMBOLS)
         with torch.no_grad():
-            self.lstm.bias_ih_l0.zero_()
-            self.lstm.bias_hh_l0.zero_()  # PyTorch adds two biases: set one of them
-            self.lstm.bias_ih_l0[HIDDEN : 2 * HIDDEN] = bias
+            parts = dict(self.lstm.named_parameters())
+            parts["bias_hh_l0"].zero_()  # PyTorch adds two biases: set one of them
+            parts["bias_ih_l0"].zero_()[HIDDEN : 2 * HIDDEN] = bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of the symbols after the last step."""

@@ -62,7 +62,7 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, depth: int = DEPTH) -> Measured:
     """The failing network of ``depth`` hidden layers, and the same with one thing changed."""
-    long, data, steps = doubled(), digits(), pace.pick(100, 800)
+    long, data, steps = doubled(), digits(), pace.pick(70, 800)
     delta, trials = {}, {}
     for name, build in _remedies(depth, seed).items():
         seen = signals(build().double(), long.x[:BATCH], long.y[:BATCH])
@@ -175,9 +175,9 @@ EXPERIMENT = Experiment(
         "He et al. 2016, Deep Residual Learning for Image Recognition",
     ),
     lesson=(
-        "A gradient vanishes because each layer multiplies it by less than one, and a remedy is what"
-        " brings that factor to one or goes around it. ReLU alone leaves the weights too small and"
-        " Glorot's start alone leaves the slope of sigmoid too flat, so these two need a partner,"
+        "A gradient vanishes because each layer multiplies it by less than one, and a remedy is"
+        " what brings that factor to one or goes around it. ReLU alone leaves the weights too small"
+        " and Glorot's start alone leaves the slope of sigmoid too flat, so these two need a partner,"
         " while norms, skips and a start made for the network do it by themselves. Look at the"
         " gradient of the first layer before you choose, for the name of a remedy decides nothing."
     ),

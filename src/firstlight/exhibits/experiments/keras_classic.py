@@ -124,8 +124,9 @@ def judge(measured: Measured) -> Judgement:
             between(
                 f"{name}: factor per layer, measured over predicted",
                 factor[name] / theory[name],
-                0.9,
-                1.1,
+                # Draws of width 64 spread by 4 %, and a mean of logarithms lies 4 % low.
+                0.85,
+                1.15,
             )
             for name in STARTS
         ),

@@ -48,7 +48,7 @@ class Measured:
 
 
 def measure(pace: Pace, seed: int, *, mirrored: bool = True) -> Measured:
-    """Both starts looked at in float64 and trained with Adam; without mirrored weights, Glorot's."""
+    """Both starts looked at in float64 and trained with Adam; ``mirrored=False`` takes Glorot's."""
     long, data, steps = doubled(), digits(), pace.pick(40, 250)
     starts = {MIRRORED: mirrored, GLOROT: False}
     apart, delta, trials = {}, {}, {}

@@ -44,9 +44,10 @@ class _Recurrent(nn.Module):
         self.cell = nn.RNN(SYMBOLS, HIDDEN, batch_first=True)
         self.head = nn.Linear(HIDDEN, SYMBOLS)
         with torch.no_grad():
-            self.cell.bias_ih_l0.zero_()
-            self.cell.bias_hh_l0.zero_()
-            self.cell.weight_hh_l0.copy_(_square(weight, seed))
+            parts = dict(self.cell.named_parameters())
+            parts["bias_ih_l0"].zero_()
+            parts["bias_hh_l0"].zero_()
+            parts["weight_hh_l0"].copy_(_square(weight, seed))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of the symbols after the last step."""

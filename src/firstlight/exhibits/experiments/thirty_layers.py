@@ -26,13 +26,16 @@ from firstlight.exhibits.experiment import (
 )
 from firstlight.exhibits.networks import mlp, signals, start
 from firstlight.exhibits.pictures import picture, table, thinned
-from firstlight.exhibits.training import Trial, best_of_rates
+from firstlight.exhibits.training import Optimizer, Trial, best_of_rates
 from firstlight.records.exhibit import Grid, Picture
 
 WIDTH, DEPTH = 64, 30
 STARTS = {"He": "he_normal", "Glorot": "glorot_normal"}
 MOMENTUM, ADAM = "SGD with momentum", "Adam"
-OPTIMIZERS = {MOMENTUM: partial(torch.optim.SGD, momentum=0.9), ADAM: torch.optim.Adam}
+OPTIMIZERS: dict[str, Optimizer] = {
+    MOMENTUM: partial(torch.optim.SGD, momentum=0.9),
+    ADAM: torch.optim.Adam,
+}
 RATES = {MOMENTUM: (0.003, 0.01), ADAM: (0.001,)}
 
 
