@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from firstlight.exhibits.digits import Data
+
 Optimizer = Callable[..., torch.optim.Optimizer]
 
 
@@ -147,3 +149,58 @@ def _cut(losses: list[float]) -> Training:
     """The losses up to the first that is not finite, as `train` records them."""
     bad = next((i for i, value in enumerate(losses) if not math.isfinite(value)), None)
     return Training(tuple(losses if bad is None else losses[: bad + 1]), bad is not None)
+
+
+class Trial(NamedTuple):
+    """A start at its own best learning rate.
+
+    Args:
+        rate: the learning rate of the lowest loss at the end.
+        accuracy: on the held-out samples.
+        losses: of each step.
+    """
+
+    rate: float
+    accuracy: float
+    losses: tuple[float, ...]
+
+
+def best_of_rates(
+    build: Callable[[], nn.Module],
+    data: Data,
+    rates: Sequence[float],
+    *,
+    steps: int,
+    seed: int,
+    optimizer: Optimizer = torch.optim.SGD,
+    batch: int | None = 64,
+) -> Trial:
+    """Train what ``build`` makes at each rate, on the same batches; keep the lowest final loss.
+
+    Args:
+        build: makes the model, started, anew for each rate.
+        data: to train on, and the samples held out.
+        rates: learning rates to try; if all diverge, the first is kept.
+        steps: of each training.
+        seed: of the batches.
+        optimizer: as for `train`.
+        batch: as for `train`.
+    """
+    best, lowest = None, math.inf
+    for rate in rates:
+        model = build()
+        done = train(
+            model,
+            data.x,
+            data.y,
+            steps=steps,
+            rate=rate,
+            optimizer=optimizer,
+            batch=batch,
+            seed=seed,
+        )
+        if best is None or done.tail() < lowest:
+            best = Trial(rate, accuracy(model, data.held_out_x, data.held_out_y), done.losses)
+            lowest = done.tail()
+    assert best is not None
+    return best

@@ -118,7 +118,11 @@ def judge(measured: Measured) -> Judgement:
             at_least(f"{name}: smallest eigenvalue", place.eigenvalues[0], -ROUNDING),
             at_least(f"{name}: lowest change of loss nearby", min(place.lowest), -ROUNDING),
             noted(f"{name}: largest eigenvalue", place.eigenvalues[-1]),
-            noted(f"{name}: not bent upwards: random directions that lower the loss", place.share_lower, "%"),
+            noted(
+                f"{name}: not bent upwards: random directions that lower the loss",
+                place.share_lower,
+                "%",
+            ),
         ]
     stuck = all(place.slope <= ROUNDING for place in places.values())
     lower = [name for name, place in places.items() if min(place.lowest) < -ROUNDING]
