@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def write_gallery(
     quick: bool = False,
     seed: int = 0,
     workers: int = 1,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Run exhibits, write a page for each as soon as it is done, and the index at the end.
 
     Each file is written beside its place and renamed. Other files in the folder stay; one that has

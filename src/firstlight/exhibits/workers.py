@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -39,7 +39,9 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def each(task: Callable[[str], Any], names: Iterable[str], workers: int) -> Iterator[Event]:
+def each(
+    task: Callable[[str], Any], names: Iterable[str], workers: int
+) -> Generator[Event, None, None]:
     """Run ``task(name)`` for each name and tell what happens, as it happens.
 
     Processes are spawned, not forked: a fork of a process in which torch has started threads may

@@ -46,7 +46,8 @@ def _rows(picture: Picture) -> list[Row]:
     for series in picture.series:
         look, gaps = looks[series.name], 0
         dash = [int(n) for n in look.dash.split()] or [1, 0]
-        for i, (x, y) in enumerate(zip(series.x, series.y, strict=True)):
+        places: tuple[float | str, ...] = series.x
+        for i, (x, y) in enumerate(zip(places, series.y, strict=True)):
             placed = isinstance(x, str) or drawable(x, picture.x_log)
             if not (placed and drawable(y, picture.y_log)):
                 gaps += 1  # what comes after it is a line of its own

@@ -113,7 +113,7 @@ def index_page(
         if (answered := [pair for pair in said if pair[1]])
     }
     counts = Counter(entry.verdict for entry in entries.values())
-    verdicts = [(v, counts[v], badge) for v, badge in BADGES.items()]
+    verdicts: list[tuple[str, int, str]] = [(v, counts[v], b) for v, b in BADGES.items()]
     if counts[NOT_RUN]:
         verdicts.append((NOT_RUN, counts[NOT_RUN], "none"))
     part = Chapter(title="What is taught about initialization, and what was measured")
