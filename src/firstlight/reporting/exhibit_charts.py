@@ -52,7 +52,14 @@ def _rows(picture: Picture) -> list[Row]:
             if not (placed and drawable(y, picture.y_log)):
                 gaps += 1  # what comes after it is a line of its own
                 continue
-            row = {"x": x, "y": y, "series": series.name, "color": look.color, "i": i, "gaps": gaps}
+            row: Row = {
+                "x": x,
+                "y": y,
+                "series": series.name,
+                "color": look.color,
+                "i": i,
+                "gaps": gaps,
+            }
             row |= {"dash": dash, "above": look.above, "words": typeset(number(y))}
             row["at"] = x if isinstance(x, str) else typeset(counted(x))
             rows.append(row | _ends(series, i, picture.y_log))
