@@ -93,7 +93,8 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     code = "import sys; from firstlight.cli import main; main()"
     # The slow one comes after the fast one: the interrupt falls into it.
     names = [FAST, "saddle"]
-    command = [sys.executable, "-c", code, "exhibit", *names, "--out", "out", "--workers", "1"]
+    options = ["--out", "out", "--workers", "1", "--json", "done.json"]
+    command = [sys.executable, "-c", code, "exhibit", *names, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     page = tmp_path / "out" / f"{FAST}.html"
     while not page.exists() and process.poll() is None:
@@ -105,6 +106,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     index = (tmp_path / "out" / "index.html").read_text()
     assert f'href="{FAST}.html"' in index and "It was not reached." in index
     assert not list((tmp_path / "out").glob("*.part"))
+    assert list(load("done.json")) == [FAST]
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ def _gallery(
                 )
                 console.print(told_end, markup=False, highlight=False)
     except KeyboardInterrupt:
+        _give(shown, files, quiet=not printed)
         sys.stderr.write(
             f"firstlight: interrupted; {len(shown)} of {len(set(names))} exhibits are in {folder}\n"
         )
