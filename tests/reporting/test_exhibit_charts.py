@@ -8,6 +8,7 @@ import pytest
 
 from firstlight.exhibits.pictures import picture
 from firstlight.reporting.exhibit_charts import picture_chart
+from firstlight.reporting.series_styles import styles
 
 SHARED = {"x_title": "depth", "y_title": "variance", "alt": "Variance falls with depth."}
 FALLING = [1.0, 0.1, 0.0, math.nan]
@@ -49,3 +50,35 @@ def test_a_picture_of_nothing_that_can_be_drawn_is_still_one():
         picture("lines", "NaN", x=[1, 2], y={"lost": [math.nan, math.nan]}, **SHARED)
     )
     assert "<svg" in chart.svg
+
+
+@pytest.mark.parametrize("form", ["lines", "points", "bars", "map"])
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(
+    "values", [[5e-324, 1.7e308], [5e-324, 5e-324], [-1.7e308, 1.7e308], [0.0, 0.0], [2e-9, 3e-9]]
+)
+def test_numbers_at_the_ends_of_the_range_are_drawn(values, log, form):
+    x = list("ab") if form in {"bars", "map"} else [1e-300, 1e300]
+    chart = picture_chart(picture(form, "Far", x=x, y={"a": values}, **SHARED, y_log=log))
+    assert "<svg" in chart.svg and "undefined" not in chart.svg and "NaN" not in chart.svg
+
+
+def test_a_series_on_another_is_dashed_and_a_gap_parts_a_line():
+    lines = {"below": [1.0, 2.0, math.nan, 4.0], "above": [1.0, 2.0, 3.0, 4.0], "off": [4, 3, 2, 1]}
+    looks = styles(picture("lines", "Lines", x=[1, 2, 3, 4], y=lines, **SHARED))
+    assert {name: bool(look.dash) for name, look in looks.items()} == {
+        "below": False,
+        "above": True,
+        "off": False,
+    }
+    assert len({look.color for look in looks.values()}) == 3
+    chart = picture_chart(picture("lines", "Lines", x=[1, 2, 3, 4], y=lines, **SHARED))
+    rows = chart.spec["datasets"][chart.spec["layer"][0]["data"]["name"]]
+    assert [row["gaps"] for row in rows if row["series"] == "below"] == [0, 0, 1]
+
+
+def test_a_log_axis_is_labelled_with_powers_of_ten():
+    svg = picture_chart(
+        picture("lines", "Fall", x=[1, 2], y={"a": [1.0, 1e-8]}, **SHARED, y_log=True)
+    ).svg
+    assert all(f">{label}</text>" in svg for label in ("1", "0.01", "10⁻⁴", "10⁻⁶", "10⁻⁸"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +30,7 @@ _HEIGHT = 260
 _ROW = 30
 _FEW = 30
 """Points of a series up to which a line shows them."""
+_TINIEST, _LARGEST = math.ulp(0.0), sys.float_info.max
 CHOSEN = "chosen"
 """The parameter that holds the name of the series which the reader chose; empty: all."""
 
@@ -103,11 +106,12 @@ def _axis(title: str | list[str], values: list[float], log: bool, **more: Any) -
     options: dict[str, Any] = {"labelOverlap": True}
     if log and values:
         low, high = min(values), max(values)
-        pad = max((high / low) ** 0.03, 1.02)
-        scale = {"type": "log", "domain": [low / pad, high * pad], "nice": False}
-        ticks = log_ticks(low / pad, high * pad)
+        pad = max(10.0 ** (0.03 * (math.log10(high) - math.log10(low))), 1.02)
+        low, high = max(low / pad, _TINIEST), min(high * pad, _LARGEST)
+        scale = {"type": "log", "domain": [low, high], "nice": False}
+        ticks = log_ticks(low, high)
         options |= {"values": [v for v, _ in ticks], "labelExpr": log_labels(ticks)}
-    elif values and not 1e-3 <= max(map(abs, values)) < 1e5 and any(values):
+    elif values and _far(max(map(abs, values))):
         far, labels = far_ticks(min(values), max(values))
         scale = {"domain": [far[0], far[-1]], "nice": False}
         options |= {"values": far, "labelExpr": labels}
@@ -115,6 +119,11 @@ def _axis(title: str | list[str], values: list[float], log: bool, **more: Any) -
         options["tickCount"] = 5  # beside values it would thin them out
     axis = alt.Axis(title=title, domain=False, ticks=False, **(options | more))
     return {"scale": alt.Scale(**scale), "axis": axis}
+
+
+def _far(largest: float) -> bool:
+    """Whether plain figures would be mostly noughts, at sizes for which ticks can be counted."""
+    return 1e-300 < largest < 1e-3 or 1e5 <= largest < 1e300
 
 
 def _y_axis(picture: Picture, rows: list[Row]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Whatever comes from a model (names, errors) is untrusted: templates escape by themselves, data for
 charts is JSON with every sign escaped that could end a script, and the page's own policy lets the
 browser run the page's two scripts, by their hashes, and load nothing at all. The pages of a gallery
-share the larger script, a file beside them, so theirs lets them load scripts, of their own place only.
+share the larger script, a file beside them, so theirs lets them load scripts of their own place.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ from firstlight.reporting import theme
 _DASHES = ("", "8 6", "2 5", "10 4 2 4")
 """Solid; then dashes through whose gaps the line below is seen."""
 
+_WIDEST = 1e300
+
 _NEAR = 0.015
 """Of the height of the picture: closer than this, two lines look like one."""
 
@@ -51,8 +53,8 @@ def styles(picture: Picture) -> dict[str, Style]:
 
 
 def drawable(value: float, log: bool) -> bool:
-    """Whether a number has a place on an axis."""
-    return math.isfinite(value) and (value > 0 or not log)
+    """Whether a number has a place on an axis (a plain one must hold twice as much)."""
+    return 0 < value < math.inf if log else abs(value) < _WIDEST
 
 
 def _range(picture: Picture) -> tuple[float, float]:
