@@ -117,7 +117,7 @@ def judge(measured: Measured) -> Judgement:
     ]
     relu, he = positive["ReLU"]["raw"].accuracy, proper["ReLU"].accuracy
     # Two shares of 360 digits differ by chance by up to 2 √(2 · ¼ / 360) = 7 points.
-    slow = at_most("ReLU, raw: held-out accuracy", relu, he - 2 * math.sqrt(0.5 / 360), "%")
+    slow = at_most("ReLU, raw: held-out accuracy", relu, round(he - 2 * math.sqrt(0.5 / 360), 3), "%")
     checks = [
         *alike,
         *gradients,
