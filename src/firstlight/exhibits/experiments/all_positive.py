@@ -38,7 +38,11 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "ReLU": nn.ReLU,
 }
-SCALES = {"raw": lambda n: 1.0, "× 0.01": lambda n: 0.01, "He's variance": lambda n: (24 / n) ** 0.5}
+SCALES = {
+    "raw": lambda _: 1.0,
+    "× 0.01": lambda _: 0.01,
+    "He's variance": lambda n: (24 / n) ** 0.5,
+}
 """U[0, b) has the variance b²/12; with b = √(24 / fan_in) that is 2 / fan_in."""
 PARALLEL = 0.95
 """Mean cosine from which units are called parallel: an angle of 18°."""
@@ -117,12 +121,17 @@ def judge(measured: Measured) -> Judgement:
     ]
     relu, he = positive["ReLU"]["raw"].accuracy, proper["ReLU"].accuracy
     # Two shares of 360 digits differ by chance by up to 2 √(2 · ¼ / 360) = 7 points.
-    slow = at_most("ReLU, raw: held-out accuracy", relu, round(he - 2 * math.sqrt(0.5 / 360), 3), "%")
+    slow = at_most(
+        "ReLU, raw: held-out accuracy", relu, round(he - 2 * math.sqrt(0.5 / 360), 3), "%"
+    )
     checks = [
         *alike,
         *gradients,
         slow,
-        *(noted(f"{n}, proper start: mean cosine between units", s.alike) for n, s in proper.items()),
+        *(
+            noted(f"{n}, proper start: mean cosine between units", s.alike)
+            for n, s in proper.items()
+        ),
         *(noted(f"{n}, proper start: accuracy", s.accuracy, "%") for n, s in proper.items()),
         *(
             noted(f"{n}, He's variance: accuracy", s["He's variance"].accuracy, "%")

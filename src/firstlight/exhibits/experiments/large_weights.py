@@ -90,9 +90,7 @@ def _course(name: str, filler: Filler, steps: int, seed: int) -> Course:
         beyond |= outputs < 1 - bound
     slopes = [layer.weight.grad for layer in linears(exact)]
     models = [start(mlp(WIDTHS, kind), filler, seed=seed) for _ in RATES]
-    done = train_many(
-        models, data.x, data.y, steps=steps, rates=RATES, seeds=[seed] * len(RATES)
-    )
+    done = train_many(models, data.x, data.y, steps=steps, rates=RATES, seeds=[seed] * len(RATES))
     ends = [accuracy(m, data.held_out_x, data.held_out_y) for m in models]
     best = max(range(len(RATES)), key=ends.__getitem__)
     return Course(
@@ -114,18 +112,23 @@ def judge(measured: Measured) -> Judgement:
     chance = 2 * math.sqrt(0.5 / 360)
     slower = [
         at_most(
-            f"{n}: accuracy at its best rate", c.accuracy, round(proper[n].accuracy - chance, 3), "%"
+            f"{n}: accuracy at its best rate",
+            c.accuracy,
+            round(proper[n].accuracy - chance, 3),
+            "%",
         )
         for n, c in large.items()
     ]
     checks = [
-        at_most("10⁶ four times: relative distance from 10²⁴", abs(measured.chain / 1e24 - 1), 1e-12),
+        at_most(
+            "10⁶ four times: relative distance from 10²⁴", abs(measured.chain / 1e24 - 1), 1e-12
+        ),
         at_least("tanh: outputs beyond ±0.99", large["tanh"].saturated, 0.5, "%"),
         at_least("ReLU: gradient at layer 1 over that at the head", large["ReLU"].growth, 10.0),
         at_least("ReLU: first gradient over the proper start's", swings["ReLU"], 10.0, "times"),
         *slower,
         noted("the true product over the misprint 1024", measured.chain / 1024, "times"),
-        noted("layers of 10⁶ until float32 is infinite", measured.layers_to_overflow),
+        noted("layers of 10⁶ until float32 is infinite", float(measured.layers_to_overflow)),
         noted("sigmoid: outputs below 0.01 or above 0.99", large["sigmoid"].saturated, "%"),
         noted("tanh: gradient at layer 1 over that at the head", large["tanh"].growth),
         noted("sigmoid: gradient at layer 1 over that at the head", large["sigmoid"].growth),

@@ -47,9 +47,7 @@ class Measured:
     accuracies: dict[str, tuple[float, ...]]
 
 
-def measure(
-    pace: Pace, seed: int, *, techniques: Mapping[str, Filler] = TECHNIQUES
-) -> Measured:
+def measure(pace: Pace, seed: int, *, techniques: Mapping[str, Filler] = TECHNIQUES) -> Measured:
     """Train a ReLU network from each technique at each rate, on the same batches."""
     steps, count = pace.pick(150, 1000), pace.pick(2, 5)
     data, seeds = digits(), [seed * 1000 + i for i in range(count)]
@@ -60,9 +58,7 @@ def measure(
         rates = [rate for rate, _ in cases]
         train_many(models, data.x, data.y, steps=steps, rates=rates, seeds=[s for _, s in cases])
         right = [accuracy(model, data.held_out_x, data.held_out_y) for model in models]
-        found[name] = tuple(
-            sum(right[i : i + count]) / count for i in range(0, len(cases), count)
-        )
+        found[name] = tuple(sum(right[i : i + count]) / count for i in range(0, len(cases), count))
     return Measured(steps, count, found)
 
 
@@ -84,7 +80,8 @@ def judge(measured: Measured) -> Judgement:
         *(noted(f"{n}: best accuracy", max(v), "%") for n, v in measured.accuracies.items()),
     ]
     told = "; ".join(
-        f"{n} {low:g} to {high:g}" if decades else f"{n} none" for n, (low, high, decades) in ranges.items()
+        f"{n} {low:g} to {high:g}" if decades else f"{n} none"
+        for n, (low, high, decades) in ranges.items()
     )
     conditions = (
         f"Rates that bring a ReLU network of three hidden layers to {TRAINED:.0%} in"
@@ -108,9 +105,7 @@ def show(measured: Measured) -> list[Picture | Grid]:
             y_title="held-out accuracy, %",
             x_log=True,
             alt="Best accuracy and its rate: "
-            + ", ".join(
-                f"{n} {max(v):.0%} at {RATES[v.index(max(v))]:g}" for n, v in found.items()
-            )
+            + ", ".join(f"{n} {max(v):.0%} at {RATES[v.index(max(v))]:g}" for n, v in found.items())
             + ".",
             caption=f"Mean of {measured.seeds} seeds, {measured.steps} steps.",
         ),

@@ -74,9 +74,7 @@ def _pair(width: int, weight: Filler, steps: int, seed: int) -> Pair:
         return torch.optim.SGD([{"params": [p], "lr": lr * share} for p, share in groups])
 
     courses = [
-        train(
-            model, data.x, data.y, steps=steps, rate=RATE, seed=seed, optimizer=optimizer
-        ).losses
+        train(model, data.x, data.y, steps=steps, rate=RATE, seed=seed, optimizer=optimizer).losses
         for model, optimizer in (
             (wide, torch.optim.SGD),
             (narrow, lambda parameters, lr: narrow_sgd(list(parameters), lr)),
@@ -132,7 +130,10 @@ def judge(measured: Measured) -> Judgement:
         ]
     checks += [
         at_least("fall of the loss, smallest over the widths", _least_fall(measured), 1e-3),
-        *(noted(f"{n} units and 1 at the same rate: losses", p.plain_apart) for n, p in pairs.items()),
+        *(
+            noted(f"{n} units and 1 at the same rate: losses", p.plain_apart)
+            for n, p in pairs.items()
+        ),
     ]
     worst = max(pair.losses_apart for pair in pairs.values())
     plain = max(pair.plain_apart for pair in pairs.values())

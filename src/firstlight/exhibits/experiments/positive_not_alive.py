@@ -73,7 +73,9 @@ def measure(
     if inputs == "positive":
         x = x - x.min(0).values
     looks = (1, 10, pace.pick(150, 1500)) if train_too else ()
-    return Measured(inputs, {name: _law(fill, x, looks, seed) for name, fill in LAWS.items()}, claimed)
+    return Measured(
+        inputs, {name: _law(fill, x, looks, seed) for name, fill in LAWS.items()}, claimed
+    )
 
 
 def _law(fill: Callable[[Tensor], object], x: Tensor, looks: tuple[int, ...], seed: int) -> Law:

@@ -100,7 +100,9 @@ def _loss(
     y: Tensor,
     flat: Tensor,
 ) -> Tensor:
-    parts = [p.reshape(s) for p, s in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)]
+    parts = [
+        p.reshape(s) for p, s in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)
+    ]
     output = torch.func.functional_call(model, dict(zip(names, parts, strict=True)), (x,))
     size = sum((p.square().sum() for p in parts if p.dim() == 2), torch.zeros(()))
     return nn.functional.cross_entropy(output, y) + 0.5 * decay * size
@@ -116,7 +118,11 @@ def judge(measured: Measured) -> Judgement:
             at_least(f"{name}: smallest eigenvalue", place.eigenvalues[0], -ROUNDING),
             at_least(f"{name}: lowest change of loss nearby", min(place.lowest), -ROUNDING),
             noted(f"{name}: largest eigenvalue", place.eigenvalues[-1]),
-            noted(f"{name}: not bent upwards: random directions that lower the loss", place.share_lower, "%"),
+            noted(
+                f"{name}: not bent upwards: random directions that lower the loss",
+                place.share_lower,
+                "%",
+            ),
         ]
     stuck = all(place.slope <= ROUNDING for place in places.values())
     lower = [name for name, place in places.items() if min(place.lowest) < -ROUNDING]

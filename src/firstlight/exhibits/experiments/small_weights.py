@@ -105,17 +105,29 @@ def judge(measured: Measured) -> Judgement:
     small, he = accuracies["small, 4 hidden"], accuracies["He, 4 hidden"]
     chance = 2 * math.sqrt(0.5 / 360)
     vanish = [
-        at_most(f"{a}, {law}, {DEPTH} layers: gradient left at layer 1", deltas[f"{a}, {law}"][0], 1e-3)
+        at_most(
+            f"{a}, {law}, {DEPTH} layers: gradient left at layer 1", deltas[f"{a}, {law}"][0], 1e-3
+        )
         for a in ("tanh", "sigmoid")
         for law in SMALL
     ]
     checks = [
         at_most("0.1 × 0.1 × 0.1 × 0.1: distance from 0.0001", abs(measured.chain - 1e-4), 1e-15),
         *vanish,
-        at_most("ReLU, 4 hidden layers: accuracy after 1 epoch", small[0], round(he[0] - chance, 3), "%"),
-        at_most("ReLU, 4 hidden layers: accuracy after 2 epochs", small[1], round(he[1] - chance, 3), "%"),
+        at_most(
+            "ReLU, 4 hidden layers: accuracy after 1 epoch", small[0], round(he[0] - chance, 3), "%"
+        ),
+        at_most(
+            "ReLU, 4 hidden layers: accuracy after 2 epochs",
+            small[1],
+            round(he[1] - chance, 3),
+            "%",
+        ),
         at_most("ReLU, 4 hidden layers: last accuracy", small[-1], round(he[-1] - chance, 3), "%"),
-        *(noted(f"ReLU, {law}: gradient left at layer 1", deltas[f"ReLU, {law}"][0]) for law in SMALL),
+        *(
+            noted(f"ReLU, {law}: gradient left at layer 1", deltas[f"ReLU, {law}"][0])
+            for law in SMALL
+        ),
         *(noted(f"{a}, He: gradient left at layer 1", deltas[f"{a}, He"][0]) for a in ACTIVATIONS),
         *(noted(f"{n}: accuracy after 1 epoch", v[0], "%") for n, v in accuracies.items()),
         *(noted(f"{n}: accuracy after {len(v)} epochs", v[-1], "%") for n, v in accuracies.items()),
@@ -124,8 +136,8 @@ def judge(measured: Measured) -> Judgement:
     verdict = HOLDS if all_met(checks) else CONDITIONAL if all_met(vanish) else FAILS
     shallow = accuracies["small, 1 hidden"]
     conditions = (
-        f"At a deviation of 0.01 layer 1 of {DEPTH} receives {deltas['tanh, normal'][0]:.1g} (tanh),"
-        f" {deltas['sigmoid, normal'][0]:.1g} (sigmoid) and {deltas['ReLU, normal'][0]:.1g} (ReLU)"
+        f"At a deviation of 0.01 layer 1 of {DEPTH} receives {deltas['tanh, normal'][0]:.1g}"
+        f" (tanh), {deltas['sigmoid, normal'][0]:.1g} (sigmoid) and {deltas['ReLU, normal'][0]:.1g} (ReLU)"
         f" of the gradient; with four hidden layers ReLU has {small[0]:.0%} right after one epoch"
         f" and {small[-1]:.0%} after {len(small)}, against {he[0]:.0%} and {he[-1]:.0%} from He's"
         f" start, and with one hidden layer {shallow[-1]:.0%}."
@@ -147,7 +159,9 @@ def show(measured: Measured) -> list[Picture | Grid]:
             x_title="layer",
             y_title="norm of the gradient, head = 1",
             y_log=True,
-            alt="At layer 1 is left: " + ", ".join(f"{n} {d[0]:.1g}" for n, d in deltas.items()) + ".",
+            alt="At layer 1 is left: "
+            + ", ".join(f"{n} {d[0]:.1g}" for n, d in deltas.items())
+            + ".",
         ),
         picture(
             "lines",

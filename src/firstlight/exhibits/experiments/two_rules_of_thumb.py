@@ -100,7 +100,9 @@ def _rule(shift: float, gain: float, steps: int, seeds: list[int]) -> Rule:
         rates=[rate for rate, _ in cases],
         seeds=[s for _, s in cases],
     )
-    costs = {r: tuple(_cost(d) for d, (q, _) in zip(done, cases, strict=True) if q == r) for r in RATES}
+    costs = {
+        r: tuple(_cost(d) for d, (q, _) in zip(done, cases, strict=True) if q == r) for r in RATES
+    }
     rate = min(RATES, key=lambda r: sum(costs[r]))
     return Rule(
         mean_over_rms=float(b.mean() / b.square().mean().sqrt()),
@@ -136,7 +138,9 @@ def judge(measured: Measured) -> Judgement:
         costly.append((name, mean, low >= LEAST))
     for name, rule in rules.items():
         checks.append(noted(f"{name}: mean over rms in layer 6", rule.mean_over_rms))
-        checks.append(noted(f"{name}: variance of layer 6 over layer 1", rule.variance_kept, "times"))
+        checks.append(
+            noted(f"{name}: variance of layer 6 over layer 1", rule.variance_kept, "times")
+        )
     bad = sum(cost for _, _, cost in costly)
     verdict = HOLDS if all_met(checks) else CONDITIONAL if bad else FAILS
     told = ", ".join(
@@ -164,7 +168,9 @@ def show(measured: Measured) -> list[Picture | Grid]:
             y={name: rule.losses for name, rule in rules.items()},
             x_title="step",
             y_title="loss of the batch",
-            alt="Last losses: " + ", ".join(f"{n} {r.losses[-1]:.2f}" for n, r in rules.items()) + ".",
+            alt="Last losses: "
+            + ", ".join(f"{n} {r.losses[-1]:.2f}" for n, r in rules.items())
+            + ".",
             caption="First seed, each at its best learning rate.",
         ),
         picture(
@@ -180,7 +186,13 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             "Starts",
-            ("start", "mean over rms, layer 6", "variance, layer 6 over 1", "best rate", "mean loss"),
+            (
+                "start",
+                "mean over rms, layer 6",
+                "variance, layer 6 over 1",
+                "best rate",
+                "mean loss",
+            ),
             [(n, r.mean_over_rms, r.variance_kept, r.rate, means[n][0]) for n, r in rules.items()],
         ),
     ]
