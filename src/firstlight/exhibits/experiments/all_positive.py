@@ -39,8 +39,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "ReLU": nn.ReLU,
 }
 SCALES = {
-    "raw": lambda n: 1.0,
-    "× 0.01": lambda n: 0.01,
+    "raw": lambda _: 1.0,
+    "× 0.01": lambda _: 0.01,
     "He's variance": lambda n: (24 / n) ** 0.5,
 }
 """U[0, b) has the variance b²/12; with b = √(24 / fan_in) that is 2 / fan_in."""
@@ -121,7 +121,9 @@ def judge(measured: Measured) -> Judgement:
     ]
     relu, he = positive["ReLU"]["raw"].accuracy, proper["ReLU"].accuracy
     # Two shares of 360 digits differ by chance by up to 2 √(2 · ¼ / 360) = 7 points.
-    slow = at_most("ReLU, raw: held-out accuracy", relu, he - 2 * math.sqrt(0.5 / 360), "%")
+    slow = at_most(
+        "ReLU, raw: held-out accuracy", relu, round(he - 2 * math.sqrt(0.5 / 360), 3), "%"
+    )
     checks = [
         *alike,
         *gradients,

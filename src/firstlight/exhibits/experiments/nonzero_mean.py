@@ -100,7 +100,7 @@ def judge(measured: Measured) -> Judgement:
     checks, good, bad = [], set[float](), set[float]()
     for name, starts in measured.starts.items():
         for mean, s in starts.items():
-            least = measured.zero[name].accuracy - BY_CHANCE
+            least = round(measured.zero[name].accuracy - BY_CHANCE, 3)
             place = f"{name}, mean {mean:g} σ"
             pair = [
                 at_most(f"{place}: mean cosine between units", s.alike, PARALLEL),

@@ -113,7 +113,8 @@ def judge(measured: Measured) -> Judgement:
     for name, law in measured.laws.items():
         if name not in measured.claimed:
             checks.append(noted(f"{name}: weights above zero", law.above_zero, "%"))
-            checks.append(noted(f"{name}: units alive at the start", law.alive[0], "%"))
+            for i, alive in enumerate(law.alive_by_layer, 1):
+                checks.append(noted(f"{name}: units of layer {i} alive, start", alive, "%"))
             checks.append(noted(f"{name}: units alive at the end", _last(law), "%"))
     premise = all(measured.laws[n].above_zero == 1.0 for n in measured.claimed)
     verdict = HOLDS if all_met(checks) else CONDITIONAL if premise and starts_alive else FAILS
@@ -176,8 +177,9 @@ EXPERIMENT = Experiment(
     sources=("Common lecture claim on random initialization",),
     lesson=(
         "Half of the numbers of a standard normal are below zero, so the reason that is given is"
-        " false for it. A unit is alive if its sum is above zero for some input, which depends on"
-        " inputs, weights and bias together, and negative weights do that as well. Even units that"
-        " all live at the start can be dead a few steps later when the numbers are large."
+        " false for it. A unit is alive if its sum is above zero for some input, and with inputs of"
+        " both signs a layer of nothing but negative weights is alive too. The next layer receives"
+        " numbers that are never negative, so there negative weights do kill, and mixed signs"
+        " suffice to live."
     ),
 )

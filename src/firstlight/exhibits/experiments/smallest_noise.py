@@ -124,7 +124,7 @@ def judge(measured: Measured) -> Judgement:
     steps = np.array([c.differ for e, c in noisy.items() if e < APART])
     per_decade, straight = _fit(-small, steps)
     _, power = _fit(-small, np.log10(steps))
-    broken = sum(c.differ >= 0 and c.fell >= 0 for c in noisy.values())
+    broken = float(sum(c.differ >= 0 and c.fell >= 0 for c in noisy.values()))
     least, most = noisy[min(noisy)], noisy[max(noisy)]
     checks = [
         at_least("noises that made units differ and the loss fall", broken, len(noisy)),
@@ -146,7 +146,7 @@ def judge(measured: Measured) -> Judgement:
     else:
         verdict, said = FAILS, "the units stay one"
     conditions = (
-        f"{broken} of {len(noisy)} noises from {min(noisy):g} to {max(noisy):g} made the units"
+        f"{broken:.0f} of {len(noisy)} noises from {min(noisy):g} to {max(noisy):g} made the units"
         f" differ and the loss fall within {measured.steps} steps, and {said}."
     )
     return Judgement(verdict=verdict, conditions=conditions, measurements=checks)

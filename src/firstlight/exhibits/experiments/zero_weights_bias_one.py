@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from firstlight.exhibits.digits import doubled
 from firstlight.exhibits.experiment import (
