@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -51,7 +52,7 @@ class Course:
         if self.diverged[rate]:
             return math.inf
         losses = self.losses[rate]
-        rises = (b - a for a, b in zip(losses, losses[1:], strict=False))
+        rises = (b - a for a, b in pairwise(losses))
         return max(rises) / math.log(10)
 
     @property
@@ -106,7 +107,9 @@ def judge(measured: Measured) -> Judgement:
     usual = max(RATES, key=lambda rate: he.accuracy[rate])
     relu = [
         at_least("ReLU: δ, first layer over last", asked.growth, 50.0),
-        equal(f"ReLU: diverged at the rate that is best for He, {usual:g}", asked.diverged[usual], 1),
+        equal(
+            f"ReLU: diverged at the rate that is best for He, {usual:g}", asked.diverged[usual], 1
+        ),
         at_least(
             "ReLU: largest rise of the loss in a step at rate 0.001, over that from He",
             asked.jump(0.001) / he.jump(0.001),
@@ -166,7 +169,14 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             "Every start at every rate",
-            ("start", "rate", "δ first over last", "diverged", "largest rise / ln 10", "accuracy, %"),
+            (
+                "start",
+                "rate",
+                "δ first over last",
+                "diverged",
+                "largest rise / ln 10",
+                "accuracy, %",
+            ),
             [
                 (n, r, c.growth, "yes" if c.diverged[r] else "no", c.jump(r), 100 * c.accuracy[r])
                 for n, c in measured.courses.items()

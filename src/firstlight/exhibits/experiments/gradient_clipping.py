@@ -120,7 +120,8 @@ def show(measured: Measured) -> list[Picture | Grid]:
             y=means,
             x_title="start",
             y_title="held-out accuracy, %",
-            alt="; ".join(f"{name}: {a:.0f} % without, {b:.0f} % with" for name, a, b in pairs) + ".",
+            alt="; ".join(f"{name}: {a:.0f} % without, {b:.0f} % with" for name, a, b in pairs)
+            + ".",
             caption=f"A healthy start reaches {measured.healthy:.0%}; a guess 10 %.",
         ),
         table(

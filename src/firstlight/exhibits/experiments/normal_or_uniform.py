@@ -86,9 +86,7 @@ def measure(pace: Pace, seed: int, *, ratio: float = 1.0) -> Measured:
     )
 
 
-def _trained(
-    kind: type[nn.Module], technique: str, factor: float, steps: int, seed: int
-) -> float:
+def _trained(kind: type[nn.Module], technique: str, factor: float, steps: int, seed: int) -> float:
     data = digits()
     model = start(mlp(WIDTHS, kind), technique, seed=seed)
     with torch.no_grad():
@@ -117,8 +115,12 @@ def judge(measured: Measured) -> Judgement:
     for name in NETS:
         (low, high), (worst, best) = _differences(measured, name)
         factor = [
-            at_least(f"{name}: uniform over normal, factor of a layer, low end", math.exp(low), 1 - GAP),
-            at_most(f"{name}: uniform over normal, factor of a layer, high end", math.exp(high), 1 + GAP),
+            at_least(
+                f"{name}: uniform over normal, factor of a layer, low end", math.exp(low), 1 - GAP
+            ),
+            at_most(
+                f"{name}: uniform over normal, factor of a layer, high end", math.exp(high), 1 + GAP
+            ),
         ]
         signal = signal and all_met(factor)
         checks += [
@@ -157,7 +159,9 @@ def show(measured: Measured) -> list[Picture | Grid]:
                 y={law: [100 * v for v in values] for law, values in right.items()},
                 x_title="seed",
                 y_title=f"held-out accuracy after {measured.steps} steps, %",
-                alt=", ".join(f"{law} {100 * mean:.1f} % on average" for law, (mean, _) in means.items())
+                alt=", ".join(
+                    f"{law} {100 * mean:.1f} % on average" for law, (mean, _) in means.items()
+                )
                 + ".",
             )
         )
