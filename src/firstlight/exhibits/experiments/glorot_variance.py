@@ -26,7 +26,7 @@ from firstlight.exhibits.experiment import (
     between,
     noted,
 )
-from firstlight.exhibits.networks import kept, mlp, passage, signals, start
+from firstlight.exhibits.networks import Filler, kept, mlp, passage, signals, start
 from firstlight.exhibits.pictures import picture, table
 from firstlight.exhibits.training import accuracy, train
 from firstlight.racing.statistics import mean_interval
@@ -49,7 +49,8 @@ FUNNEL = (256, 192, 128, 96, 64, 48, 32)
 CLASSES = 10
 RATES = (0.03, 0.1, 0.3)
 
-Cells = dict[str, dict[str, tuple[tuple[float, float, float], ...]]]
+Triples = tuple[tuple[float, float, float], ...]
+Cells = dict[str, dict[str, Triples]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def measure(pace: Pace, seed: int, *, factor: float = 1.0) -> Measured:
     """All techniques through ten layers of equal width; both formulas through a funnel."""
     seeds = [1000 * seed + i for i in range(pace.pick(3, 10))]
 
-    def through(kind: str, name: str, widths: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
+    def through(kind: str, name: str, widths: tuple[int, ...]) -> Triples:
         run = partial(passage, KINDS[kind], TECHNIQUES[name], widths, factor=factor, samples=128)
         return tuple(run(seed=s).per_layer() for s in seeds)
 
@@ -81,7 +82,7 @@ def measure(pace: Pace, seed: int, *, factor: float = 1.0) -> Measured:
     one = {k: passage(v, "glorot_normal", EQUAL, factor=factor) for k, v in KINDS.items()}
     data = digits()
     head = signals(start(mlp((64, CLASSES)), shrink, seed=seed), data.x, data.y)
-    starts = {"zero": 0.0, "random, deviation 0.01": small, "Glorot": shrink}
+    starts: dict[str, Filler] = {"zero": 0.0, "random, deviation 0.01": small, "Glorot": shrink}
     steps = pace.pick(150, 1000)
     return Measured(
         equal={k: {n: through(k, n, EQUAL) for n in TECHNIQUES} for k in KINDS},
@@ -93,7 +94,7 @@ def measure(pace: Pace, seed: int, *, factor: float = 1.0) -> Measured:
     )
 
 
-def _trained(weight: float | Callable[[Tensor], Tensor], steps: int, seed: int) -> float:
+def _trained(weight: Filler, steps: int, seed: int) -> float:
     """Held-out accuracy of five tanh layers at the best of the rates."""
     data, found = digits(), []
     for rate in RATES:

@@ -1,7 +1,7 @@
 """What do early layers know when gradients vanish?
 
-Where gradients vanish, early layers stay with poor features, while late layers learn. A linear probe
-on each layer, before and after training, tells what the layer knows.
+Where gradients vanish, early layers stay with poor features, while late layers learn. A linear
+probe on each layer, before and after training, tells what the layer knows.
 """
 
 from __future__ import annotations
@@ -146,10 +146,10 @@ def judge(measured: Measured) -> Judgement:
     ]
     verdict = HOLDS if all_met(checks) else CONDITIONAL if all_met(early) else FAILS
     conditions = (
-        f"{measured.steps} steps change the first layer's probe by {100 * asked.gain(0):+.1f} points"
-        f" to {asked.mean('after', 0):.0%}, and the last hidden layer's by"
-        f" {100 * asked.gain(last):+.1f} to {asked.mean('after', last):.0%}; in a healthy network by"
-        f" {100 * healthy.gain(0):+.1f} and {100 * healthy.gain(last):+.1f}."
+        f"{measured.steps} steps change the first layer's probe by {100 * asked.gain(0):+.1f}"
+        f" points to {asked.mean('after', 0):.0%}, and the last hidden layer's by"
+        f" {100 * asked.gain(last):+.1f} to {asked.mean('after', last):.0%}; in a healthy network"
+        f" by {100 * healthy.gain(0):+.1f} and {100 * healthy.gain(last):+.1f}."
     )
     return Judgement(verdict=verdict, conditions=conditions, measurements=checks)
 

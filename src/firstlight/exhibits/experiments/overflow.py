@@ -79,7 +79,7 @@ def measure(pace: Pace, seed: int, *, large: tuple[float, ...] = LARGE) -> Measu
 
 
 def _run(weights: Tensor, x: Tensor, deviation: float, kind: torch.dtype) -> Run:
-    """In ``kind``, and beside it in float64 with its size kept apart, so that it cannot overflow."""
+    """In ``kind``, and beside it in float64 with the size kept apart, safe from overflow."""
     limit = math.log10(torch.finfo(kind).max)
     exact, exponent = x.double(), 0.0
     infinite = not_a_number = zero = foreseen = NEVER

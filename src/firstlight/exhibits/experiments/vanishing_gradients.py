@@ -201,8 +201,8 @@ EXPERIMENT = Experiment(
         "A sigmoid network of six hidden layers hands its first layer less than a thousandth of the"
         " gradient, so that layer stands still while the last one moves, and the loss stays where a"
         " guess would be. Tanh from too small a start hardly moves in any layer, for its signal"
-        " vanishes too, and from Glorot's start all its layers move alike. It is not the name of the"
-        " activation that decides but the factors by which a layer multiplies signal and gradient,"
+        " vanishes too, and from Glorot's start all its layers move alike. It is not the activation's"
+        " name that decides but the factors by which a layer multiplies signal and gradient,"
         " and these are set at the start."
     ),
 )
