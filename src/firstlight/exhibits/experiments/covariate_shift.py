@@ -198,9 +198,9 @@ def judge(measured: Measured) -> Judgement:
     verdict = HOLDS if all_met(checks) else CONDITIONAL if follows.met and faster.met else FAILS
     told = (
         f"From PyTorch's default start mean loss is {plain.mean_loss:.2f} plain,"
-        f" {norm.mean_loss:.2f} with batch norm and {noisy.mean_loss:.2f} with noise of deviation {measured.noise:g} after it, while the"
-        f" inputs drift by {plain.mean_drift:.2g}, {norm.mean_drift:.2g} and"
-        f" {noisy.mean_drift:.2g} deviations per step: speed"
+        f" {norm.mean_loss:.2f} with batch norm and {noisy.mean_loss:.2f} with noise of deviation"
+        f" {measured.noise:g} after it, while the inputs drift by {plain.mean_drift:.2g},"
+        f" {norm.mean_drift:.2g} and {noisy.mean_drift:.2g} deviations per step: speed"
         f" {'follows' if follows.met else 'does not follow'} drift."
     )
     return Judgement(verdict=verdict, conditions=told, measurements=checks)
