@@ -136,8 +136,8 @@ def judge(measured: Measured) -> Judgement:
     told = (
         f"All singular values of the orthogonal matrix's powers up to {t} are within {kept:.1g} of"
         f" one, the normal matrix's median falls to {lost:.1g}; through tanh the gradient changes"
-        f" by {back[orthogonal]:.1g} against {back[normal]:.1g}, and recall of"
-        f" {SHOWN} symbols after {measured.delay} steps is {mean[orthogonal]:.0%} against {mean[normal]:.0%}."
+        f" by {back[orthogonal]:.1g} against {back[normal]:.1g}, and recall of {SHOWN} symbols"
+        f" after {measured.delay} steps is {mean[orthogonal]:.0%} against {mean[normal]:.0%}."
     )
     return Judgement(verdict=verdict, conditions=told, measurements=checks)
 
