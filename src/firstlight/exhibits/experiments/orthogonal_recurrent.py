@@ -52,8 +52,8 @@ class _Recurrent(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scores of each symbol at each of the places shown, after the last step."""
         states, _ = self.cell(x)
-        scores: Tensor = self.head(states[:, -1])
-        return scores.unflatten(1, (SYMBOLS, SHOWN))
+        scores: Tensor = self.head(states[:, -1]).unflatten(1, (SYMBOLS, SHOWN))
+        return scores
 
 
 @dataclass(frozen=True)
