@@ -49,7 +49,7 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, mirrored: bool = True) -> Measured:
     """Both starts looked at in float64 and trained with Adam; ``mirrored=False`` takes Glorot's."""
-    long, data, steps = doubled(), digits(), pace.pick(50, 250)
+    long, data, steps = doubled(), digits(), pace.pick(40, 250)
     plan = fl.plan(_bare(), data.x[:BATCH], target=data.y[:BATCH]) if mirrored else None
     starts = {MIRRORED: plan, GLOROT: None}
     apart, delta, trials = {}, {}, {}
