@@ -176,9 +176,10 @@ EXPERIMENT = Experiment(
     ),
     lesson=(
         "A gradient vanishes because each layer multiplies it by less than one, and a remedy is"
-        " what brings that factor to one or goes around it. ReLU alone leaves the weights too small"
-        " and Glorot's start alone leaves the slope of sigmoid too flat, so these two need a partner,"
-        " while norms, skips and a start made for the network do it by themselves. Look at the"
-        " gradient of the first layer before you choose, for the name of a remedy decides nothing."
+        " what brings that factor to one or goes around it. ReLU alone leaves the weights too"
+        " small and Glorot's start alone leaves the slope of sigmoid too flat, so these two need a"
+        " partner, while norms, skips and a start made for the network do it by themselves. Look"
+        " at the gradient of the first layer before you choose, for the name of a remedy decides"
+        " nothing."
     ),
 )

@@ -139,7 +139,7 @@ def judge(measured: Measured) -> Judgement:
         noted("Glorot: variance of a weight, 64 to 64, predicted", measured.variance["Glorot"]),
         noted("He: variance of a weight, 64 to 64, predicted", measured.variance["He"]),
         noted("plan: variance of a weight, 64 to 64", measured.planned_variance),
-        noted("remarks of audit on either network", measured.audit_remarks),
+        noted("remarks of audit on either network", float(measured.audit_remarks)),
         *(
             noted(f"{name}: accuracy with {n} hidden layers", found[name], "%")
             for n, found in ((SHALLOW, measured.shallow), (DEEP, measured.deep))
