@@ -194,22 +194,3 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         _claim("Networks train best at the edge of chaos.", "edge-of-chaos"),
     ),
 }
-
-PLANNED: frozenset[str] = frozenset(
-    {
-        "constant-is-slow",
-        "small-weights",
-        "large-weights",
-        "seed-lottery",
-        "learning-rate-range",
-        "two-rules-of-thumb",
-        "loss-at-start",
-        "exploding-gradients",
-        "gradient-clipping",
-        "whole-distributions",
-        "dead-units",
-        "optimizers-rescue",
-        "normal-or-uniform",
-    }
-)
-"""Named by a claim; those of them that are not written yet may be missing."""
