@@ -108,4 +108,6 @@ def all_met(measurements: Sequence[Measurement]) -> bool:
 
 
 def _told(value: float, unit: str) -> str:
-    return f"{100 * value:g} %" if unit == "%" else f"{value:g} {unit}".strip()
+    shown = 100 * value if unit == "%" else value
+    words = f"{shown:.4g}" if abs(shown) < 1e4 else f"{shown:g}"  # a limit may be a computed one
+    return f"{words} {unit}".strip()
