@@ -71,13 +71,13 @@ class Experiment(Generic[Measured]):
 def at_most(name: str, value: float, limit: float, unit: str = "") -> Measurement:
     """A measurement that the claim needs to be at most ``limit`` (NaN is not)."""
     told = f"at most {_told(limit, unit)}"
-    return Measurement(name=name, value=value, unit=unit, expected=told, met=value <= limit)
+    return _decided(name, value, unit, told, value <= limit)
 
 
 def at_least(name: str, value: float, limit: float, unit: str = "") -> Measurement:
     """A measurement that the claim needs to be at least ``limit`` (NaN is not)."""
     told = f"at least {_told(limit, unit)}"
-    return Measurement(name=name, value=value, unit=unit, expected=told, met=value >= limit)
+    return _decided(name, value, unit, told, value >= limit)
 
 
 def between(name: str, value: float, low: float, high: float, unit: str = "") -> Measurement:
@@ -87,24 +87,28 @@ def between(name: str, value: float, low: float, high: float, unit: str = "") ->
     (True, False)
     """
     told = f"{_told(low, unit)} to {_told(high, unit)}"
-    met = low <= value <= high
-    return Measurement(name=name, value=value, unit=unit, expected=told, met=met)
+    return _decided(name, value, unit, told, low <= value <= high)
 
 
 def equal(name: str, value: float, wanted: float, unit: str = "") -> Measurement:
     """A measurement that the claim needs to be exactly ``wanted``."""
     told = f"exactly {_told(wanted, unit)}"
-    return Measurement(name=name, value=value, unit=unit, expected=told, met=value == wanted)
+    return _decided(name, value, unit, told, value == wanted)
 
 
 def noted(name: str, value: float, unit: str = "") -> Measurement:
     """A measurement that is told but decides nothing."""
-    return Measurement(name=name, value=value, unit=unit)
+    return Measurement(name=name, value=float(value), unit=unit)
 
 
 def all_met(measurements: Sequence[Measurement]) -> bool:
     """Whether every measurement that had to be something was so."""
     return all(m.met for m in measurements if m.met is not None)
+
+
+def _decided(name: str, value: float, unit: str, told: str, met: bool) -> Measurement:
+    """Counts and NumPy's scalars become plain numbers, which a record can write."""
+    return Measurement(name=name, value=float(value), unit=unit, expected=told, met=bool(met))
 
 
 def _told(value: float, unit: str) -> str:
