@@ -53,7 +53,8 @@ def test_the_test_above_can_fail():
 
 def test_drawing_and_listing_need_no_framework():
     code = (
-        "import firstlight as fl; fl.techniques(); fl.draw('he_normal', (3, 3), name='w', seed=0)"
+        "import firstlight as fl; fl.techniques(); fl.exhibit_names();"
+        " fl.draw('he_normal', (3, 3), name='w', seed=0)"
     )
     assert "torch" not in loaded_after(code)
 
@@ -76,6 +77,8 @@ def _uses(tmp_path):
         "check": lambda: fl.check(model, x, target=y),
         "draw": lambda: fl.draw("he_normal", (3, 3), name="w", seed=0),
         "calibrate": lambda: fl.calibrate(model, fl.plan(model, x), x, seed=0),
+        "exhibit": lambda: fl.exhibit("worked-by-hand", quick=True),
+        "exhibit_names": fl.exhibit_names,
         "initialize": lambda: fl.initialize(model, x, seed=0),
         "load": lambda: fl.load(path),
         "plan": lambda: fl.plan(model, x),

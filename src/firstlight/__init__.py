@@ -18,6 +18,8 @@ _PUBLIC = {
     "calibrate": "firstlight.verbs.calibrate",
     "check": "firstlight.verbs.check",
     "draw": "firstlight.verbs.draw",
+    "exhibit": "firstlight.exhibits.gallery",
+    "exhibit_names": "firstlight.exhibits.gallery",
     "initialize": "firstlight.verbs.initialize",
     "load": "firstlight.reporting.files",
     "plan": "firstlight.verbs.plan",
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from firstlight.errors import ModelRaisedError as ModelRaisedError
     from firstlight.errors import NoRuleError as NoRuleError
     from firstlight.errors import UnhealthyError as UnhealthyError
+    from firstlight.exhibits.gallery import exhibit as exhibit
+    from firstlight.exhibits.gallery import exhibit_names as exhibit_names
     from firstlight.initializers.registry import technique as technique
     from firstlight.initializers.registry import techniques as techniques
     from firstlight.reporting.files import load as load

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from firstlight.reporting.files import save
 
 from . import samples
+from .browser import hover, needs_browser, show
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER),
-        reason="needs chromium and chromedriver (apt-get install chromium chromium-driver)",
-    ),
-]
+pytestmark = [pytest.mark.browser, needs_browser]
 
 NAMES = ("story", "hostile", "sick", "audit")
 
@@ -33,46 +23,12 @@ def pages(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def driver():
-    webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--hide-scrollbars",  # as on a phone; otherwise they take 15 columns
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
 def look(driver, pages):
     """Open a page at a width and in a theme, and wait until its charts are drawn."""
-    from selenium.webdriver.support.ui import WebDriverWait
 
     def open_page(name, width=1280, theme="light", media="screen", scripts=True):
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        features = [{"name": "prefers-color-scheme", "value": theme}]
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
-        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
-        driver.get((pages / f"{name}.html").as_uri())
-        if scripts:
-            drawn = (
-                "return [...document.querySelectorAll('.fl-chart[data-spec]')]"
-                ".every(c => c.querySelector('.fl-live svg .role-mark path, .fl-live svg line'))"
-            )
-            WebDriverWait(driver, 30).until(lambda d: d.execute_script(drawn))
-        return driver
+        return show(driver, pages / f"{name}.html", width, theme, media, scripts)
 
     yield open_page
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -147,27 +103,10 @@ def test_print_and_readers_without_scripts_get_static_pictures(look):
     assert len(boxes) == 4 and min(box["height"] for box in boxes) > 100
 
 
-def hover(driver, chart, x_share, y_share):
-    """Move the mouse over a chart by way of the browser itself."""
-    box = driver.execute_script(
-        "const svg = document.querySelectorAll('.fl-live svg')[arguments[0]];"
-        "svg.scrollIntoView({block: 'center'});"
-        "const b = svg.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]",
-        chart,
-    )
-    for nudge in (0, 1, 2):
-        at = {"x": box[0] + box[2] * x_share + nudge, "y": box[1] + box[3] * y_share}
-        driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", **at})
-
-
 @pytest.mark.parametrize("name", ["story", "hostile"])
 def test_hovering_tells_the_numbers_as_text(name, look):
-    from selenium.webdriver.support.ui import WebDriverWait
-
     driver = look(name)
-    hover(driver, 0, 0.5, 0.6)
-    tip = "const t = document.querySelector('#vg-tooltip-element.visible'); return t && t.innerText"
-    text = WebDriverWait(driver, 10).until(lambda d: d.execute_script(tip))
+    text = hover(driver, 0, 0.5, 0.6)
     assert "operation" in text and "before" in text and "±" in text
     assert ("net." if name == "story" else "onerror=alert(1)") in text
     assert driver.execute_script("return document.images.length") == 0

@@ -345,6 +345,9 @@ def demo(
     return 0
 
 
+app.command("firstlight.cli.exhibit:exhibit")
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; wrong use prints one line on stderr.
 

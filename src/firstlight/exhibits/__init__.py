@@ -1,1 +1,1 @@
-"""Experiments on what the field teaches, each run for real."""
+"""Experiments on what the field teaches, each run for real, and the demo."""

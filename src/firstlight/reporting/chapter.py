@@ -12,23 +12,28 @@ from firstlight.reporting.charts import Chart
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of a page; ``numeric`` columns are right-aligned."""
+    """A table of a page; ``numeric`` columns are right-aligned, a ``wordy`` one may be stacked."""
 
     caption: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: tuple[int, ...] = ()
     code: tuple[int, ...] = (0,)
+    wordy: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A chart with its heading and the key to its lines: (label, colour, whether dashed)."""
+    """A chart with its heading and the key to its lines: (label, colour, dashes or whether dashed).
+
+    With ``choose`` each label of the key brings its series out.
+    """
 
     heading: str
     chart: Chart
-    key: tuple[tuple[str, str, bool], ...] = ()
+    key: tuple[tuple[str, str, bool | str], ...] = ()
     caption: str = ""
+    choose: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,12 @@ class Chapter:
     race_remarks: tuple[str, ...] = ()
     conditions: str = ""
     theory: tuple[Table | Figure | str, ...] = ()
+    badge: str = ""
+    measured: Table | None = None
+    exhibit: tuple[Figure, ...] = ()
+    grids: tuple[Table, ...] = ()
+    lesson: str = ""
+    sources: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
 
 

@@ -48,6 +48,17 @@ def number(value: float | None, error: float | None = None, digits: int = 3) -> 
     return f"{round(value, decimals):.{max(0, decimals)}f}"
 
 
+def counted(value: float) -> str:
+    """A number with three digits, but counts as counts.
+
+    >>> counted(300.0), counted(-0.0), counted(0.3), counted(2.0e7)
+    ('300', '0', '0.300', '2.00e7')
+    """
+    if abs(value) < 1e5 and value == round(value):
+        return str(round(value))
+    return number(value)
+
+
 def with_error(value: float, error: float | None) -> str:
     """``0.98 ± 0.01``: a number and its standard error, or the number alone.
 
@@ -85,11 +96,14 @@ def typeset(text: str) -> str:
 
     >>> [typeset(n).replace(chr(160), "~") for n in ("4.6e-12", "-0.5", "0.98 ± 0.01", "9 %")]
     ['4.6~×~10⁻¹²', '−0.5', '0.98~±~0.01', '9~%']
+    >>> typeset("-inf is infinite")
+    '−∞ is infinite'
     """
     text = re.sub(
         r"(\d)e([+-]?\d+)", lambda m: f"{m[1]} × 10{str(int(m[2])).translate(_SUPERSCRIPT)}", text
     )
-    text = re.sub(r"(?<![\w⁻])-(?=[\d.i])", "−", text).replace("inf", "∞")
+    text = re.sub(r"(?<![\w⁻])-(?=[\d.i])", "−", text)
+    text = re.sub(r"\binf\b", "∞", text)
     return re.sub(r"(?<=[×±]) | (?=[×±%])", "\N{NO-BREAK SPACE}", text)
 
 

@@ -2,7 +2,8 @@
 
 Whatever comes from a model (names, errors) is untrusted: templates escape by themselves, data for
 charts is JSON with every sign escaped that could end a script, and the page's own policy lets the
-browser run the page's two scripts, by their hashes, and load nothing at all.
+browser run the page's two scripts, by their hashes, and load nothing at all. The pages of a gallery
+share the larger script, a file beside them, so theirs lets them load scripts of their own place.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,18 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from firstlight.reporting.chapter import Chapter
 from firstlight.reporting.charts import libraries
 from firstlight.reporting.plain import visible
 from firstlight.reporting.views import chapters
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-_NOTICE = (
+NOTICE = (
     "/* Vega, Vega-Lite and Vega-Embed. Copyright (c) University of Washington Interactive Data "
     "Lab and contributors. BSD 3-Clause License. */\n"
 )
+"""First line of the charts' libraries."""
 
 
 def to_page(record: Any) -> str:
@@ -39,19 +43,48 @@ def to_page(record: Any) -> str:
     Returns:
         The page; charts are interactive where scripts run, and static pictures elsewhere.
     """
-    parts = chapters(record)
-    drawn = any(part.maps or part.scores or part.theory for part in parts)
+    return render(chapters(record))
+
+
+def render(
+    parts: list[Chapter],
+    template: str = "page.html",
+    *,
+    code: str = "",
+    source: str = "",
+    styles: Sequence[str] = ("style.css",),
+    **more: Any,
+) -> str:
+    """A page of chapters.
+
+    Args:
+        parts: what the page shows.
+        template: that lays it out.
+        code: a script of its own, in place of that of the charts.
+        source: address of the charts' libraries, which a page of a gallery shares; in the page
+            itself if there is none.
+        styles: style sheets, in their order.
+        more: what else the template asks for.
+    """
+    drawn = any(part.maps or part.scores or part.theory or part.exhibit for part in parts)
     # A page without charts needs no libraries and stays small.
-    scripts = [_script(_NOTICE + _libraries()), _script(_text("page.js"))] if drawn else []
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts) or "'none'"
+    scripts = [_script(code)] if code else [_script(read_template("page.js"))] if drawn else []
+    if drawn and not source:
+        scripts.insert(0, _script(library()))
+    # A page opened from a file is "self" to one browser and "file:" to another.
+    allowed = ["'self' file:"] if drawn and source else []
+    allowed += [f"'sha256-{_sha256(script)}'" for script in scripts]
     return (
         _environment()
-        .get_template("page.html")
+        .get_template(template)
         .render(
             chapters=parts,
-            style=Markup(_text("style.css")),
+            style=Markup("".join(map(read_template, styles))),
             scripts=scripts,
-            policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src {hashes}",
+            source=source if drawn else "",
+            policy="default-src 'none'; style-src 'unsafe-inline'; script-src "
+            + (" ".join(allowed) or "'none'"),
+            **more,
         )
     )
 
@@ -61,7 +94,7 @@ def to_fragment(record: Any) -> str:
     return (
         _environment()
         .get_template("fragment.html")
-        .render(chapters=chapters(record), style=Markup(_text("style.css")))
+        .render(chapters=chapters(record), style=Markup(read_template("style.css")))
     )
 
 
@@ -112,11 +145,13 @@ def _environment() -> jinja2.Environment:
 
 
 @lru_cache(maxsize=1)
-def _libraries() -> str:
-    return libraries()
+def library() -> str:
+    """What draws the charts, with its licence's notice."""
+    return NOTICE + libraries()
 
 
-def _text(name: str) -> str:
+def read_template(name: str) -> str:
+    """A file among the templates."""
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 

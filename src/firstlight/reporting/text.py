@@ -14,12 +14,14 @@ from rich.text import Text
 
 from firstlight.errors import BadInputError
 from firstlight.records.checkup import Checkup, Finding
+from firstlight.records.exhibit import Exhibit
 from firstlight.records.plan import Audit, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
 from firstlight.reporting import prediction as theory
 from firstlight.reporting import wording
 from firstlight.reporting.code import is_code
+from firstlight.reporting.exhibit_page import HEADS, grid_rows, measurement_rows
 from firstlight.reporting.forecast import forecast_facts, forecast_remark
 from firstlight.reporting.grouping import group, pattern, remarked, shapes, some
 from firstlight.reporting.numbers import number
@@ -85,7 +87,7 @@ def print_record(record: Any, console: Console | None = None, *, full: bool = Fa
 def _blocks(record: Any, look: Look) -> list[Block]:  # noqa: ARG001
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Prediction, Story, or a tuple or dictionary of them"
+        "Prediction, Exhibit, Story, or a tuple or dictionary of them"
     )
 
 
@@ -358,6 +360,21 @@ def _prediction(said: Prediction, look: Look) -> list[Block]:
     notes: list[Block] = [look.text(f"Note: {remark}.") for remark in said.remarks]
     rule = f"Rule: {said.trainable.rule} ({said.trainable.source})."
     return [*blocks, "", *notes, look.text(rule, "label")]
+
+
+@_blocks.register
+def _exhibit(shown: Exhibit, look: Look) -> list[Block]:
+    style = {"holds": "healthy", "does not hold": "error"}.get(shown.verdict, "warning")
+    blocks: list[Block] = [look.text(shown.title, "bold underline"), "", look.text(shown.claim)]
+    blocks += ["", look.text(f"The claim {shown.verdict}. {shown.conditions}", style), ""]
+    what, value, needs, so = HEADS
+    rows = [[look.text(cell) for cell in row] for row in measurement_rows(shown)]
+    blocks.append(table(look, [what, f">{value}", needs, so], rows))
+    for grid in shown.tables:
+        cells = [[look.text(cell) for cell in row] for row in grid_rows(grid)]
+        blocks += ["", look.text(grid.caption), "", table(look, list(grid.heads), cells)]
+    blocks += ["", look.text(shown.lesson)]
+    return [*blocks, "", *(look.text(source, "label") for source in shown.sources)]
 
 
 @_blocks.register

@@ -65,6 +65,14 @@ def config() -> dict[str, Any]:
             "labelPadding": 6,
             "tickSize": 4,
         },
+        "legend": {
+            "labelColor": MUTED,
+            "titleColor": MUTED,
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+            "titlePadding": 6,
+        },
         "text": {"color": INK, "fontSize": 12},
         "rule": {"color": MUTED},
     }

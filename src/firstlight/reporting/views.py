@@ -7,12 +7,14 @@ from typing import Any
 
 from firstlight.errors import BadInputError
 from firstlight.records.checkup import Checkup, Finding
+from firstlight.records.exhibit import Exhibit
 from firstlight.records.plan import Audit, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
 from firstlight.reporting import theme, wording
 from firstlight.reporting.chapter import Chapter, Figure, Item, Table, version_line
 from firstlight.reporting.code import is_code
+from firstlight.reporting.exhibit_page import exhibit_chapter
 from firstlight.reporting.forecast import forecast_facts, forecast_remark
 from firstlight.reporting.grouping import group, pattern, remarked, shapes
 from firstlight.reporting.numbers import number, typeset, with_error
@@ -52,6 +54,8 @@ def chapters(record: Any) -> list[Chapter]:
         return [_audit(record)]
     if isinstance(record, Prediction):
         return [theory_chapter(record)]
+    if isinstance(record, Exhibit):
+        return [exhibit_chapter(record)]
     if isinstance(record, tuple | list):
         return [chapter for part in record for chapter in chapters(part)]
     if isinstance(record, dict):
@@ -59,7 +63,7 @@ def chapters(record: Any) -> list[Chapter]:
         return [replace(chapter, title=f"{key}: {chapter.title}") for key, chapter in named]
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Prediction, Story, or a tuple or dictionary of them"
+        "Prediction, Exhibit, Story, or a tuple or dictionary of them"
     )
 
 

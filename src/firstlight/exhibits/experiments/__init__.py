@@ -1,0 +1,1 @@
+"""One file for each exhibit: claim, experiment, measurement, verdict, pictures, lesson."""

@@ -1,0 +1,85 @@
+"""An exhibit as a chapter of a page, and as rows for the terminal."""
+
+from __future__ import annotations
+
+from firstlight.records.exhibit import Exhibit, Grid, Measurement, Picture
+from firstlight.reporting.chapter import Chapter, Figure, Table, version_line
+from firstlight.reporting.exhibit_charts import picture_chart
+from firstlight.reporting.numbers import counted, number, typeset
+from firstlight.reporting.series_styles import styles
+
+_SHORT = 28
+"""Signs of a cell up to which a table stays a table on a phone, where sentences are stacked."""
+
+HEADS = ("measured", "value", "the claim needs", "so")
+
+
+def exhibit_chapter(shown: Exhibit) -> Chapter:
+    """All that an exhibit has to say."""
+    return Chapter(
+        title=shown.title,
+        lead=shown.claim,
+        verdict=f"The claim {shown.verdict}. {typeset(shown.conditions)}",
+        badge=shown.verdict,
+        measured=Table(
+            caption="What was measured, and what the claim needs",
+            heads=HEADS,
+            rows=tuple(tuple(map(typeset, row)) for row in measurement_rows(shown)),
+            numeric=(1,),
+            code=(),
+        ),
+        exhibit=tuple(_figure(picture) for picture in shown.pictures),
+        grids=tuple(_table(grid) for grid in shown.tables),
+        lesson=shown.lesson,
+        sources=shown.sources,
+        made=(
+            f"firstlight exhibit {shown.name}{' --quick' if shown.pace == 'quick' else ''}"
+            f" --seed {shown.seed}; it took {number(shown.seconds, digits=2)} s",
+            version_line(),
+        ),
+    )
+
+
+def measurement_rows(shown: Exhibit) -> list[tuple[str, ...]]:
+    """Each measurement in words: name, value, what the claim needs, and whether it is so."""
+    met = {True: "yes", False: "no", None: "–"}
+    return [(m.name, _value(m), m.expected or "–", met[m.met]) for m in shown.measurements]
+
+
+def _value(m: Measurement) -> str:
+    scale = 100.0 if m.unit == "%" else 1.0
+    words = f"{counted(m.value * scale)} {m.unit}".rstrip()
+    if m.interval is None:
+        return words
+    low, high = (number(end * scale) for end in m.interval)
+    return f"{words} ({low} to {high})"
+
+
+def grid_rows(grid: Grid) -> list[tuple[str, ...]]:
+    """A table's cells in words."""
+    return [tuple(c if isinstance(c, str) else counted(c) for c in row) for row in grid.rows]
+
+
+def _table(grid: Grid) -> Table:
+    columns = range(len(grid.heads))
+    numeric = (c for c in columns if any(not isinstance(row[c], str) for row in grid.rows))
+    rows = tuple(tuple(map(typeset, row)) for row in grid_rows(grid))
+    return Table(
+        caption=grid.caption,
+        heads=grid.heads,
+        rows=rows,
+        numeric=tuple(numeric),
+        code=(),
+        wordy=any(len(cell) > _SHORT for row in rows for cell in row),
+    )
+
+
+def _figure(picture: Picture) -> Figure:
+    key = tuple((name, look.color, look.dash) for name, look in styles(picture).items())
+    return Figure(
+        heading=picture.title,
+        chart=picture_chart(picture),
+        key=key if picture.form != "map" else (),
+        caption=picture.caption,
+        choose=len(key) > 1 and picture.form != "map",
+    )
