@@ -58,7 +58,7 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, weight: Filler = CONSTANT) -> Measured:
     """Train for so many steps, rename all digits (each becomes the next), and train on."""
-    steps, count = pace.pick(200, 400), pace.pick(8, 16)
+    steps, count = pace.pick(150, 400), pace.pick(8, 16)
     seeds = [seed * 1000 + i for i in range(count)]
     return Measured(steps, _course(weight, steps, seeds), _course("glorot_normal", steps, seeds))
 
