@@ -97,7 +97,8 @@ def _course(name: str, constant: float, nudge: float, steps: int, seed: int) -> 
 
     train(model, data.x, data.y, steps=steps, rate=RATE, seed=seed, watch=watch)
     moved = max(float((a - b).abs().max()) for a, b in zip(before, begin, strict=True))
-    return Course(*zip(*kept, strict=True), moved=moved)
+    at, weights, gradients, updates = zip(*kept, strict=True)
+    return Course(at=at, weights=weights, gradients=gradients, updates=updates, moved=moved)
 
 
 def _apart(tensors: list[Tensor]) -> float:

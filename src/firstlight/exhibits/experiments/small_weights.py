@@ -137,8 +137,9 @@ def judge(measured: Measured) -> Judgement:
     shallow = accuracies["small, 1 hidden"]
     conditions = (
         f"At a deviation of 0.01 layer 1 of {DEPTH} receives {deltas['tanh, normal'][0]:.1g}"
-        f" (tanh), {deltas['sigmoid, normal'][0]:.1g} (sigmoid) and {deltas['ReLU, normal'][0]:.1g} (ReLU)"
-        f" of the gradient; with four hidden layers ReLU has {small[0]:.0%} right after one epoch"
+        f" (tanh), {deltas['sigmoid, normal'][0]:.1g} (sigmoid) and"
+        f" {deltas['ReLU, normal'][0]:.1g} (ReLU) of the gradient; with four"
+        f" hidden layers ReLU has {small[0]:.0%} right after one epoch"
         f" and {small[-1]:.0%} after {len(small)}, against {he[0]:.0%} and {he[-1]:.0%} from He's"
         f" start, and with one hidden layer {shallow[-1]:.0%}."
     )

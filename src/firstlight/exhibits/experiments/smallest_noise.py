@@ -101,7 +101,7 @@ def _course(noise: float, steps: int, seed: int, floor: float, data: Data, *, ti
         differ=_first(np.array(spread) > APART),
         fell=_first(smooth < floor) + SMOOTH - 1,
         spread=thinned(spread)[1],
-        losses=thinned(smooth)[1],
+        losses=thinned(smooth.tolist())[1],
         accuracy=accuracy(model, data.held_out_x, data.held_out_y),
     )
 
