@@ -183,10 +183,10 @@ EXPERIMENT = Experiment(
         "He, Zhang, Ren & Sun 2015, Delving deep into rectifiers",
     ),
     lesson=(
-        "A unit sums many weights, and of such a sum nothing but the variance of the weights is left"
-        " to see. So the law of the weights hardly matters and its variance does, which is why each"
-        " technique has a uniform twin with the limit √3 times the deviation. The numbers of a"
-        " library's plain uniform law from 0 to 1 are no such twin, having another variance and"
-        " another mean."
+        "A unit sums many weights, and of such a sum nothing but the variance of the weights is"
+        " left to see. So the law of the weights hardly matters and its variance does, which is"
+        " why each technique has a uniform twin with the limit √3 times the deviation. The"
+        " numbers of a library's plain uniform law from 0 to 1 are no such twin, having another"
+        " variance and another mean."
     ),
 )
