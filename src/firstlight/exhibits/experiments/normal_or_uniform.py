@@ -59,8 +59,8 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, ratio: float = 1.0) -> Measured:
     """Both laws with the same seeds; ``ratio`` is the uniform law's variance over the normal's."""
-    seeds = [1000 * seed + i for i in range(pace.pick(6, 20))]
-    steps = pace.pick(80, 800)
+    seeds = [1000 * seed + i for i in range(pace.pick(6, 16))]
+    steps = pace.pick(80, 400)
     factors: dict[str, dict[str, tuple[float, ...]]] = {}
     accuracies: dict[str, dict[str, tuple[float, ...]]] = {}
     for name, (kind, family) in NETS.items():
