@@ -146,9 +146,9 @@ def judge(measured: Measured) -> Judgement:
     deaths = [
         at_least(f"{name}: dead at the end", courses[name].share(-1), SOME, "%") for name in DEADLY
     ]
-    first = sum(course.revived[0] for n, course in courses.items() if n.startswith("SGD"))
+    first = float(sum(course.revived[0] for n, course in courses.items() if n.startswith("SGD")))
     ever = courses[DEADLY[1]].dead[0][0]
-    later = sum(sum(course.revived[1:]) for course in courses.values())
+    later = float(sum(sum(course.revived[1:]) for course in courses.values()))
     leaky = max(max(map(sum, course.dead)) for course in measured.leaky.values())
     checks = [
         *deaths,
@@ -157,13 +157,16 @@ def judge(measured: Measured) -> Judgement:
         equal("leaky: largest share of dead units", leaky, 0.0, "%"),
         at_most("usual start and rate: dead at the end", courses["SGD 0.1"].share(-1), SOME, "%"),
         noted(f"first layer: dead at the start with {DEADLY[1]}", ever, "%"),
-        noted("first layer: units that died in training", sum(c.died[0] for c in courses.values())),
+        noted(
+            "first layer: units that died in training",
+            float(sum(c.died[0] for c in courses.values())),
+        ),
         noted(
             "later layers: units that died in training",
-            sum(sum(c.died[1:]) for c in courses.values()),
+            float(sum(sum(c.died[1:]) for c in courses.values())),
         ),
         *(noted(f"{n}: dead at the start", c.share(0), "%") for n, c in courses.items()),
-        *(noted(f"{n}: steps to most dead", _worst(c), "steps") for n, c in courses.items()),
+        *(noted(f"{n}: steps to most dead", float(_worst(c)), "steps") for n, c in courses.items()),
         *(noted(f"{n}: units without gradient", c.no_gradient, "%") for n, c in courses.items()),
         *(noted(f"{n}: accuracy", c.accuracy, "%") for n, c in courses.items()),
         *(noted(f"{n}, leaky: accuracy", c.accuracy, "%") for n, c in measured.leaky.items()),
@@ -172,8 +175,9 @@ def judge(measured: Measured) -> Judgement:
     verdict = HOLDS if all_met(checks) else CONDITIONAL if core else FAILS
     told = ", ".join(f"{n} {c.share(-1):.0%}" for n, c in courses.items())
     conditions = (
-        f"Dead at the end: {told}; under SGD {first} units of the first layer came back, of the later"
-        f" layers {later} units; of the leaky network at most {leaky:.0%} were ever dead."
+        f"Dead at the end: {told}; under SGD {first:g} units of the first layer came back,"
+        f" of the later layers {later:g} units; at most"
+        f" {leaky:.0%} of the leaky network were ever dead."
     )
     return Judgement(verdict=verdict, conditions=conditions, measurements=checks)
 
@@ -228,9 +232,9 @@ EXPERIMENT = Experiment(
     ),
     lesson=(
         "A ReLU unit dies when one large step, or a bias far below zero, takes it under zero for"
-        " every sample; at a usual start and rate hardly any does. In the first layer plain SGD never"
-        " brings one back, for its inputs are fixed and it has no gradient; in later layers its"
-        " inputs move, and some come back. A leaky unit has always a gradient and cannot die, which"
+        " every sample; at a usual start and rate hardly any does. In the first layer plain SGD"
+        " never brings one back, for its inputs are fixed and it has no gradient; in later layers"
+        " inputs move, and many come back. A leaky unit has always a gradient and cannot die, which"
         " does not mean that its network trains well at such a rate."
     ),
 )

@@ -108,7 +108,9 @@ def judge(measured: Measured) -> Judgement:
     relu = [
         at_least("ReLU: δ, first layer over last", asked.growth, 50.0),
         equal(
-            f"ReLU: diverged at the rate that is best for He, {usual:g}", asked.diverged[usual], 1
+            f"ReLU: diverged at the rate that is best for He, {usual:g}",
+            float(asked.diverged[usual]),
+            1,
         ),
         at_least(
             "ReLU: largest rise of the loss in a step at rate 0.001, over that from He",
@@ -120,7 +122,7 @@ def judge(measured: Measured) -> Judgement:
     ]
     squashed = [
         at_least("tanh: δ, first layer over last", tanh.growth, 50.0),
-        equal("tanh: rates at which it diverged", sum(tanh.diverged.values()), len(RATES)),
+        equal("tanh: rates at which it diverged", float(sum(tanh.diverged.values())), len(RATES)),
     ]
     checks = [
         *relu,

@@ -70,7 +70,7 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, kind: type[nn.Module] = nn.Sigmoid) -> Measured:
     """Probe a deep network of ``kind`` from Glorot's start, and one of tanh."""
-    steps, seeds = pace.pick(200, 2000), pace.pick(3, 6)
+    steps, seeds = pace.pick(200, 1000), pace.pick(3, 5)
     data = digits()
     return Measured(
         steps=steps,

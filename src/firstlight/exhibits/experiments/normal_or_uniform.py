@@ -59,8 +59,8 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, ratio: float = 1.0) -> Measured:
     """Both laws with the same seeds; ``ratio`` is the uniform law's variance over the normal's."""
-    seeds = [1000 * seed + i for i in range(pace.pick(6, 20))]
-    steps = pace.pick(80, 800)
+    seeds = [1000 * seed + i for i in range(pace.pick(6, 16))]
+    steps = pace.pick(80, 400)
     factors: dict[str, dict[str, tuple[float, ...]]] = {}
     accuracies: dict[str, dict[str, tuple[float, ...]]] = {}
     for name, (kind, family) in NETS.items():
@@ -183,10 +183,10 @@ EXPERIMENT = Experiment(
         "He, Zhang, Ren & Sun 2015, Delving deep into rectifiers",
     ),
     lesson=(
-        "A unit sums many weights, and of such a sum nothing but the variance of the weights is left"
-        " to see. So the law of the weights hardly matters and its variance does, which is why each"
-        " technique has a uniform twin with the limit √3 times the deviation. The numbers of a"
-        " library's plain uniform law from 0 to 1 are no such twin, having another variance and"
-        " another mean."
+        "A unit sums many weights, and of such a sum nothing but the variance of the weights is"
+        " left to see. So the law of the weights hardly matters and its variance does, which is"
+        " why each technique has a uniform twin with the limit √3 times the deviation. The"
+        " numbers of a library's plain uniform law from 0 to 1 are no such twin, having another"
+        " variance and another mean."
     ),
 )

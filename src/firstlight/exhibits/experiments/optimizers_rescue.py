@@ -113,7 +113,9 @@ def judge(measured: Measured) -> Judgement:
         f" start ({aim + NEAR:.0%}) from: {_named(rescued)}; and not from: {_named(lost)}."
     )
     if verdict == FAILS and all_met(checks):
-        checks.append(at_least("starts from which it beats SGD by ten points", len(helped), 1))
+        checks.append(
+            at_least("starts from which it beats SGD by ten points", float(len(helped)), 1.0)
+        )
     return Judgement(verdict=verdict, conditions=conditions, measurements=checks)
 
 
@@ -165,7 +167,8 @@ EXPERIMENT = Experiment(
         " obstacle, and small random weights train nearly as well as good ones; large ones train"
         " in part. What it cannot do is"
         " tell equal units apart or move a weight whose gradient is exactly zero, so constant"
-        " weights keep one unit per layer and zero ones stay zero under every optimizer. An adaptive optimizer mends the"
+        " weights keep one unit per layer and zero ones stay zero under every optimizer."
+        " An adaptive optimizer mends the"
         " scale of a start, never its symmetry."
     ),
 )

@@ -90,15 +90,15 @@ def _run(weights: Tensor, x: Tensor, deviation: float, kind: torch.dtype) -> Run
         true = exact @ (weight.double() * deviation).T
         top = float(true.abs().max())
         if exponent + math.log10(top) > limit and not foreseen >= 0:
-            foreseen = layer
+            foreseen = float(layer)
         largest.append(float(z.abs().max()))
         if bool(z.isinf().any()) and not infinite >= 0:
-            infinite = layer
+            infinite = float(layer)
         if bool(z.isnan().any()):
-            not_a_number = layer
+            not_a_number = float(layer)
             break
         if not bool(z.any()):
-            zero = layer
+            zero = float(layer)
             break
         given, exact = z.relu(), true.relu() / top
         exponent += math.log10(top)

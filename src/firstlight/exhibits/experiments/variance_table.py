@@ -118,11 +118,11 @@ def judge(measured: Measured) -> Judgement:
         [k for k, word in words.items() if word == w] for w in ("right", "roughly", "wrong")
     )
     checks = [
-        equal("activations whose advised technique is the best of the three", len(best), n),
-        equal("activations that keep both directions to 5 % with it", len(right), n),
-        noted("to 25 % only", len(roughly)),
-        noted("not even to 25 %", len(wrong)),
-        noted("in a funnel: activations that keep both to 5 %", len(kept_there)),
+        equal("activations whose advised technique is the best of the three", float(len(best)), n),
+        equal("activations that keep both directions to 5 % with it", float(len(right)), n),
+        noted("to 25 % only", float(len(roughly))),
+        noted("not even to 25 %", float(len(wrong))),
+        noted("in a funnel: activations that keep both to 5 %", float(len(kept_there))),
         at_most("mean of the weights, largest, in standard errors", measured.mean, 4.0),
     ]
     verdict = HOLDS if all_met(checks) else CONDITIONAL if len(best) > n / 2 else FAILS
