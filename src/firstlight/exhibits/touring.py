@@ -13,7 +13,7 @@ from firstlight.exhibits.gallery import exhibit, exhibit_names, told
 from firstlight.exhibits.workers import Event, each
 from firstlight.laws.addresses import checked_seed
 from firstlight.records.exhibit import Exhibit
-from firstlight.reporting.files import write_atomically
+from firstlight.records.whole_files import write_atomically
 from firstlight.reporting.gallery_page import (
     GENERATOR,
     INDEX,

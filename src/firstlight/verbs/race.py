@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import firstlight
 from firstlight.errors import BadInputError, RaceInterruptedError, WorkerLostError
 from firstlight.racing import options
 from firstlight.racing.data import classifies, guessing, read
@@ -335,7 +334,7 @@ def _plan(
 def _versions(adapter: Adapter) -> dict[str, str]:
     framework = getattr(sys.modules.get(adapter.name), "__version__", "unknown")
     return {
-        "firstlight": firstlight.__version__,
+        "firstlight": sys.modules["firstlight"].__version__,
         "numpy": np.__version__,
         adapter.name: str(framework),
     }
