@@ -6,7 +6,10 @@ differ in nothing but their streams. A race that tells them apart errs.
 
 Planted: ``default`` is built with every weight multiplied by a factor besides. The factor is chosen
 first, on other seeds, so that the mean scores are about one pooled standard deviation apart (of the
-score over seeds, pooled over both starts). A race that misses it errs too.
+score over seeds, pooled over both starts). A race that misses it errs too. It is planted twice:
+into torch's random numbers, where pairs share the order of the data and little else (16 pairs that
+are independent allow a two-sided t test 76 % at this size), and into the very numbers that
+``he_normal`` draws, as two techniques of Firstlight that differ by a scale share them.
 
     python benchmarks/race_truth.py [--races 200] [--seeds 16] [--search]
 """
@@ -14,7 +17,7 @@ score over seeds, pooled over both starts). A race that misses it errs too.
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import cache, partial
 from typing import Annotated
 
 import numpy as np
@@ -28,6 +31,7 @@ from torch import nn
 
 import firstlight as fl
 from firstlight.cli.race_data import digits
+from firstlight.records.plan import Plan
 from firstlight.records.race import Race
 
 WIDTH, STEPS, BATCH, RATE = 16, 40, 32, 0.03
@@ -39,18 +43,27 @@ app = App(help=__doc__)
 console = Console(width=100)
 
 
-def build(factor: float = 1.0) -> nn.Module:
-    """Two hidden layers; He's law from torch's own random numbers, times a factor."""
+def build(factor: float = 1.0, *, shared: bool = False) -> nn.Module:
+    """Two hidden layers; He's law from torch's random numbers or Firstlight's, times a factor."""
     model = nn.Sequential(
         nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 10)
     )
+    if shared:
+        fl.apply(model, he_plan(), seed=torch.initial_seed())  # a race builds under each seed
     for module in model:
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and not shared:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Linear):
             with torch.no_grad():
                 module.weight.mul_(factor)
     return model
+
+
+@cache
+def he_plan() -> Plan:
+    """He's law for such a model."""
+    return fl.plan(build(), technique="he_normal")
 
 
 def shuffled(index: int) -> tuple[np.ndarray, ...]:
@@ -68,10 +81,11 @@ def raced(
     factor: float = 1.0,
     rates: tuple[float, ...] = (RATE,),
     techniques: tuple[str, ...] = ("default", "he_normal"),
+    shared: bool = False,
 ) -> Race:
     """One race; with a factor other than one the two starts differ in it besides their streams."""
     return fl.race(
-        partial(build, factor),
+        partial(build, factor, shared=shared),
         shuffled(index),
         techniques=techniques,
         # Seeds of its own, or all races would be one and the same to a good part.
@@ -114,21 +128,18 @@ def main(
     table = Table(title=f"{races} races of {seeds} seeds, {STEPS} steps, level {LEVEL:.0%}")
     for head in ("truth", "learning rate", "called different", "share, 95 % interval", "wanted"):
         table.add_column(head, justify="left" if head == "truth" else "right")
+    apart = f"{planted:.2f} ± {error:.2f} pooled SD apart (× {factor:.3f})"
     kinds = [
-        ("equal by construction", 1.0, (RATE,), "at most 16 of 200"),
-        (
-            f"{planted:.2f} ± {error:.2f} pooled SD apart (× {factor:.3f})",
-            factor,
-            (RATE,),
-            "at least 80 %",
-        ),
+        ("equal by construction", 1.0, (RATE,), False, "at most 16 of 200"),
+        (f"{apart}, streams of their own", factor, (RATE,), False, "76 % possible"),
+        (f"{apart}, one stream", factor, (RATE,), True, "at least 80 %"),
     ]
     if search:
         rates = (RATE / 3, RATE, 3 * RATE)
-        kinds.append(("equal by construction", 1.0, rates, "–"))
-    for truth, own, rates, wanted in kinds:
+        kinds.append(("equal by construction", 1.0, rates, False, "–"))
+    for truth, own, rates, shared, wanted in kinds:
         found = sum(
-            raced(index, seeds, own, rates).comparisons[0].different
+            raced(index, seeds, own, rates, shared=shared).comparisons[0].different
             for index in track(range(races), truth, console=console, transient=True)
         )
         ends = binomtest(found, races).proportion_ci(method="wilson")
