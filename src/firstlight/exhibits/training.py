@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -116,6 +117,7 @@ def train_many(
         batch: samples in a step.
         loss: (output, target) → scalar.
     """
+    ready()
     state, buffers = torch.func.stack_module_state(list(models))
     frame, names = models[0], list(state)
     rate = torch.tensor(rates, dtype=x.dtype)
@@ -147,3 +149,10 @@ def _cut(losses: list[float]) -> Training:
     """The losses up to the first that is not finite, as `train` records them."""
     bad = next((i for i, value in enumerate(losses) if not math.isfinite(value)), None)
     return Training(tuple(losses if bad is None else losses[: bad + 1]), bad is not None)
+
+
+def ready() -> None:
+    """Load what `torch.func` needs; some versions of torch warn then of their own old parts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.func.vmap(torch.func.hessian(lambda v: v.square().sum()))(torch.ones(1, 1))
