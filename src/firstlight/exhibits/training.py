@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -118,6 +119,7 @@ def train_many(
         batch: samples in a step.
         loss: (output, target) → scalar.
     """
+    ready()
     state, buffers = torch.func.stack_module_state(list(models))
     frame, names = models[0], list(state)
     rate = torch.tensor(rates, dtype=x.dtype)
@@ -204,3 +206,10 @@ def best_of_rates(
             lowest = done.tail()
     assert best is not None
     return best
+
+
+def ready() -> None:
+    """Load what `torch.func` needs; some versions of torch warn then of their own old parts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.func.vmap(torch.func.hessian(lambda v: v.square().sum()))(torch.ones(1, 1))

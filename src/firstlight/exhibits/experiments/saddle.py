@@ -26,6 +26,7 @@ from firstlight.exhibits.experiment import (
 )
 from firstlight.exhibits.networks import mlp
 from firstlight.exhibits.pictures import picture, table
+from firstlight.exhibits.training import ready
 from firstlight.records.exhibit import Grid, Picture
 
 ROUNDING = 1e-10
@@ -65,6 +66,7 @@ def measure(pace: Pace, seed: int, *, decay: float = 0.0) -> Measured:
 
 
 def _place(name: str, size: str, decay: float, directions: int, seed: int) -> Place:
+    ready()
     data, widths = doubled(), SIZES[size]
     # Blocks of 2 × 2 pixels keep the Hessian small.
     x = nn.functional.avg_pool2d(data.x.reshape(-1, 1, 8, 8), 2).flatten(1)
