@@ -53,7 +53,7 @@ class Measured:
 def measure(pace: Pace, seed: int, *, depth: int = DEPTH) -> Measured:
     """Look at both starts in float64, then train each at its own best rate with each optimizer."""
     widths = (64, *[WIDTH] * (depth - 1), 10)
-    long, data, steps = doubled(), digits(), pace.pick(80, 500)
+    long, data, steps = doubled(), digits(), pace.pick(110, 500)
     moment, delta = {}, {}
     for name, weight in STARTS.items():
         seen = signals(start(mlp(widths), weight, seed=seed).double(), long.x[:256], long.y[:256])
