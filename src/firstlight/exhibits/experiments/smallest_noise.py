@@ -134,7 +134,11 @@ def judge(measured: Measured) -> Judgement:
         noted("steps that each factor of ten less costs", per_decade, "steps"),
         noted("steps until the loss falls, noise 1e-9", least.fell, "steps"),
         noted("steps until the loss falls, noise 1", most.fell, "steps"),
-        *(noted(f"steps until units differ, {n}", c.differ, "steps") for n, c in rounding.items()),
+        *(
+            noted(f"steps until units differ, {name}", course.differ, "steps")
+            for name, course in rounding.items()
+            if course.differ >= 0  # one form of rounding may keep equal units equal for ever
+        ),
         noted("held-out accuracy, noise 1e-9", least.accuracy, "%"),
         noted("held-out accuracy, noise 1", most.accuracy, "%"),
         noted("held-out accuracy, units kept equal", measured.equal.accuracy, "%"),
