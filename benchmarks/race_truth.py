@@ -9,8 +9,7 @@ first, on other seeds, so that the mean scores are about one pooled standard dev
 score over seeds, pooled over both starts). A race that misses it errs too. It is planted twice:
 into torch's random numbers, where pairs share the order of the data and little else, and into the
 very numbers that ``he_normal`` draws, as two techniques of Firstlight that differ by a scale share
-them.
-Beside it stands what independent pairs allow a two-sided paired t test (noncentral t): 75 %
+them. Beside it stands what independent pairs allow a two-sided paired t test (noncentral t): 75 %
 at one standard deviation and 16 seeds. So the races in separate streams have the 24 seeds that
 90 % take.
 
@@ -198,6 +197,7 @@ def main(
             work = executor.map(partial(told_apart, kind), range(races))
             seen = [*track(work, kind.truth, races, console=console, transient=True)]
             found, moved = (sum(column) for column in zip(*seen, strict=True))
+            console.print(f"{kind.truth}: {found} of {races} called different")
             ends = binomtest(found, races).proportion_ci(method="wilson")
             truth = kind.truth + (f" (they differed in {moved})" if len(kind.rates) > 1 else "")
             table.add_row(

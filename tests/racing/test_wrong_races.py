@@ -123,6 +123,19 @@ def test_nothing_to_train() -> None:
     assert words.startswith("model: Sequential has no trainable parameter")
 
 
+def test_a_class_is_a_factory() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = small_races.build()
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.inner(x)
+
+    assert short(Own, **ONE)["default"].runs == short(**ONE)["default"].runs
+    assert said(ModelRaisedError, nn.Linear).startswith("race: build raised TypeError: ")
+
+
 def test_when_all_diverge_the_verdict_says_so() -> None:
     race = short(**{**ONE, "learning_rates": (1e30,), "steps": 20}, clip_norm=None)
     assert race.verdict == "All runs of default and he_normal diverged."
@@ -150,7 +163,7 @@ def test_a_damaged_or_missing_spec_and_another_version(tmp_path: Path) -> None:
     spec.write_text(json.dumps(whole))
     assert "versions.firstlight (9 there, " in said(BadInputError, folder=tmp_path)
     spec.unlink()
-    assert "(units) and no spec.json of a race" in said(BadInputError, folder=tmp_path)
+    assert "(units) and no race's spec.json" in said(BadInputError, folder=tmp_path)
     assert list(tmp_path.glob("units/*"))
 
 
@@ -161,4 +174,4 @@ def test_a_folder_that_goes_away_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "race" / "units").rmdir()
 
     words = said(BadInputError, folder=tmp_path / "race", watch=leave)
-    assert "cannot be written (No such file or directory); what was written before is" in words
+    assert "cannot be written (No such file or directory); choose a folder" in words

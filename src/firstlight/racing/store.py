@@ -78,8 +78,8 @@ class Store:
                 others.remove(_UNITS)
             if others:
                 raise BadInputError(
-                    f"folder {self.folder}: holds other files ({others[0]}) and no {_SPEC} of a"
-                    " race; name a new or empty folder"
+                    f"folder {self.folder}: holds other files ({others[0]}) and no race's"
+                    f" {_SPEC}; name a new or empty folder"
                 )
         (self.folder / _UNITS).mkdir(exist_ok=True)
 
@@ -125,13 +125,7 @@ class Store:
         """
         jobs = [asdict(job) for job in unit.jobs]
         text = to_json({"jobs": jobs, "runs": list(runs)})
-        try:
-            write_atomically(self._path(unit), text.encode())
-        except OSError as error:
-            raise BadInputError(
-                f"{self._path(unit)}: cannot be written ({error.strerror}); what was written before"
-                " is kept: put that right, and the same call goes on"
-            ) from error
+        write_atomically(self._path(unit), text.encode())
 
     def _path(self, unit: Unit) -> Path:
         return self.folder / _UNITS / f"{unit.name}.json"

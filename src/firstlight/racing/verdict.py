@@ -36,7 +36,9 @@ def verdict(
         said = _under_one(own, comparisons, higher_is_better, score_name)
         parts.append(said if len(optimizers) == 1 else f"under {optimizer}, {said}")
     text = "; ".join(parts) + "."
-    return text if len(optimizers) == 1 else text[0].upper() + text[1:]
+    # A name of a start stays as it is.
+    begins_with_name = len(optimizers) == 1 and not all(map(_all_gone, starts))
+    return text if begins_with_name else text[0].upper() + text[1:]
 
 
 def _under_one(

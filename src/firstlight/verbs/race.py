@@ -216,13 +216,13 @@ class _Course:
                 for name in asked.techniques
             }
             self._complete(score_units(rates, asked.seeds, self.counts))
+            return self._summary(self.remarks)
         except WorkerLostError as error:
             raise WorkerLostError(f"{error}; {self._kept()}", self._partial()) from error
         except KeyboardInterrupt as error:
             raise RaceInterruptedError(
                 f"race: interrupted; {self._kept()}", self._partial()
             ) from error
-        return self._summary(self.remarks)
 
     def _rate(self, name: str, optimizer: str) -> tuple[float, list[tuple[float, float]]]:
         if len(self.rates[optimizer]) == 1:
@@ -294,7 +294,7 @@ class _Course:
 
 def _built(build: Callable[[], Any]) -> tuple[Any, Adapter]:
     """A model under seed 0, to see what it is, and the adapter of its framework."""
-    if not callable(build) or hasattr(build, "parameters"):
+    if not callable(build) or (hasattr(build, "parameters") and not isinstance(build, type)):
         raise BadInputError(
             f"build: expected a function that returns a new model, got {type(build).__name__};"
             " pass lambda: Model()"
