@@ -9,6 +9,13 @@ from firstlight.records.race import Together
 
 
 @pytest.fixture(autouse=True)
-def _in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_pairs(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "_undecided" in request.fixturenames:
+        return
     pairs = Together(count=2, reason="up to 2 are trained as one network")
     monkeypatch.setattr(TorchAdapter, "together", lambda *_: pairs)
+
+
+@pytest.fixture
+def _undecided() -> None:
+    """Leave it to the framework how many train as one."""

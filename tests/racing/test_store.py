@@ -145,7 +145,9 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     short(folder=broken)
     unit = min(broken.glob("units/*.json"))
     unit.write_text(unit.read_text()[:100])
-    with pytest.raises(BadInputError, match=r"units/.*json: not JSON"):
+    with pytest.raises(
+        BadInputError, match=r"units/.*json: damaged \(not JSON .*; delete it to train"
+    ):
         short(folder=broken)
     unit.unlink()
     assert short(folder=broken) == short()

@@ -26,8 +26,8 @@ def read(data: Any) -> tuple[Any, ...]:
             the same for all runs.
 
     Returns:
-        Four arrays. Tensors and arrays stay as they are; lists and sets become NumPy arrays, with
-        float64 made float32.
+        Four arrays. Tensors and arrays stay as they are, but classes become int64; lists and sets
+        become NumPy arrays, with float64 made float32.
 
     Raises:
         BadInputError: anything that cannot be trained on, by name of the part.
@@ -44,7 +44,7 @@ def read(data: Any) -> tuple[Any, ...]:
     else:
         raise BadInputError(f"data: {_FORMS}, got {len(data)} parts")
     _check(parts)
-    return parts
+    return parts[0], _classes(parts[1]), parts[2], _classes(parts[3])
 
 
 def classifies(data: Sequence[Any]) -> bool:
@@ -93,7 +93,7 @@ def _from_set(part: Any, what: str) -> tuple[NDArray[Any], NDArray[Any]]:
         getattr(part, "batch_sampler", None) is not None
     )
     inputs, targets = [], []
-    for pair in _samples(part):
+    for pair in _told(_samples(part), what):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise BadInputError(
                 f"data: the {what} set gave {type(pair).__name__}; expected pairs (input, target)"
@@ -103,6 +103,22 @@ def _from_set(part: Any, what: str) -> tuple[NDArray[Any], NDArray[Any]]:
     if not inputs:
         raise BadInputError(f"data: the {what} set is empty; expected at least one sample")
     return _joined(inputs, batched, f"{what} inputs"), _joined(targets, batched, f"{what} targets")
+
+
+def _told(samples: Iterator[Any], what: str) -> Iterator[Any]:
+    """The same samples; what the user's code raises on the way becomes one line."""
+    while True:
+        try:
+            sample = next(samples)
+        except StopIteration:
+            return
+        except Exception as error:
+            words = " ".join(str(error).split()) or "no message"
+            raise BadInputError(
+                f"data: reading the {what} set raised {type(error).__name__}: {words}; try"
+                " next(iter(...)) on it by itself"
+            ) from error
+        yield sample
 
 
 def _plain(value: Any) -> NDArray[Any]:
@@ -128,8 +144,44 @@ def _array(part: Any) -> Any:
     try:
         found = part if hasattr(part, "dtype") else np.asarray(part)
     except ValueError as error:
-        raise BadInputError(f"data: a list that is no array ({error})") from error
+        raise BadInputError(
+            "data: a list whose rows differ in length or kind; expected lists of equal length"
+        ) from error
     return found.astype(np.float32) if found is not part and found.dtype == np.float64 else found
+
+
+def _classes(targets: Any) -> Any:
+    """Whole numbers as int64, which losses want; anything else as it is."""
+    kind = str(targets.dtype)
+    if ("int" not in kind and "bool" not in kind) or kind.endswith(("int64", "uint8")):
+        return targets
+    return targets.astype(np.int64) if hasattr(targets, "astype") else targets.long()
+
+
+def hint(data: Sequence[Any], words: str) -> str:
+    """What to do about an error on such data, where the data's types say it; else nothing.
+
+    Args:
+        data: four arrays.
+        words: of the error.
+    """
+    if "dtype" in words and "target dtype" not in words:
+        kind = str(data[0].dtype).removeprefix("torch.")
+        return (
+            f"; the inputs are {kind}: give them in the type of the model, such as"
+            " x.astype('float32') or x.float()"
+        )
+    if "fits no loss" not in words:
+        return ""
+    each = tuple(data[1].shape[1:])
+    if classifies(data):
+        return "; give classes as one integer each, y.reshape(-1)" if each == (1,) else ""
+    if each:
+        return ""
+    return (
+        "; give classes as integers (y.astype('int64') or y.long()), numbers as one row each"
+        " (y.reshape(-1, 1))"
+    )
 
 
 def _check(parts: Sequence[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,15 +23,54 @@ LEARNING_RATES: Mapping[str, tuple[float, ...]] = {
 """Searched where the caller names none; as many for each optimizer, so that none has more tries."""
 
 
-def checked_count(value: Any, what: str, least: int = 1) -> int:
-    """An integer of at least ``least``."""
+MOST = 1_000_000
+"""Of any count: each seed, step and look is held in memory."""
+
+
+def checked_count(value: Any, what: str, least: int = 1, most: int = MOST) -> int:
+    """An integer from ``least`` to ``most``."""
     try:
-        count = operator.index(value)
+        count = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         count = least - 1
     if count < least:
         raise BadInputError(f"race: {what} must be an integer of at least {least}, got {value!r}")
+    if count > most:
+        raise BadInputError(f"race: {what} must be at most {most}, got {value!r}")
     return count
+
+
+def checked_number(
+    value: Any, what: str, *, least: float, below: float, open_below: bool = False
+) -> float:
+    """A number of at least ``least`` (above it if open) and below ``below``."""
+    known = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not known or not (least < value if open_below else least <= value) or not value < below:
+        bound = f"above {least:g}" if open_below else f"of at least {least:g}"
+        upper = f" and below {below:g}" if math.isfinite(below) else ""
+        raise BadInputError(f"race: {what} must be a number {bound}{upper}, got {value!r}")
+    return float(value)
+
+
+def checked_clip(value: Any) -> float | None:
+    """A finite norm above zero, or None."""
+    if value is None:
+        return None
+    try:
+        return checked_number(value, "clip_norm", least=0, below=math.inf, open_below=True)
+    except BadInputError as error:
+        raise BadInputError(f"{error}; None clips nothing") from None
+
+
+def check_hooks(folder: Any, **hooks: Any) -> None:
+    """Refuse what is no path, and hooks that can't be called."""
+    if folder is not None and not (isinstance(folder, str | os.PathLike) and str(folder)):
+        raise BadInputError(f"race: folder: expected a path or None, got {folder!r}")
+    for name, hook in hooks.items():
+        if hook is not None and not callable(hook):
+            raise BadInputError(
+                f"race: {name}: expected a function or None, got {type(hook).__name__}"
+            )
 
 
 def checked_seeds(seeds: Any, searched: range) -> tuple[int, ...]:
@@ -42,7 +82,8 @@ def checked_seeds(seeds: Any, searched: range) -> tuple[int, ...]:
     """
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         return tuple(range(checked_count(seeds, "seeds")))
-    named = tuple(checked_count(seed, "each of seeds", least=0) for seed in seeds)
+    most = 2**63 - 1  # what frameworks take
+    named = tuple(checked_count(seed, "each of seeds", 0, most) for seed in seeds)
     if not named:
         raise BadInputError("race: seeds is empty; give a number of seeds, or the seeds")
     if len(set(named)) < len(named):
@@ -74,6 +115,10 @@ def checked_optimizers(optimizers: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _once(given: str | Sequence[str], what: str, plural: str, example: str) -> tuple[str, ...]:
+    if not isinstance(given, Iterable):
+        raise BadInputError(
+            f"race: {plural}: expected names, {example}, got {type(given).__name__}"
+        )
     names = (given,) if isinstance(given, str) else tuple(given)
     if not names:
         raise BadInputError(f"race: {plural} is empty; name at least one, {example}")
@@ -135,5 +180,5 @@ def looks_at(steps: int, count: int) -> tuple[int, ...]:
     >>> looks_at(300, 4), looks_at(3, 10), looks_at(5, 0)
     ((75, 150, 225, 300), (1, 2, 3), (5,))
     """
-    spaced = np.linspace(0, steps, max(count, 1) + 1).round().astype(int)
+    spaced = np.linspace(0, steps, min(max(count, 1), steps) + 1).round().astype(int)
     return tuple(int(step) for step in np.unique(spaced) if step > 0)

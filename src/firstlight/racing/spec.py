@@ -95,11 +95,23 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     >>> differences({"steps": 3, "seeds": 1}, {"steps": 4, "seeds": 1})
     ['steps (4 there, 3 here)']
     """
+    here, there = _flat(here), _flat(there)
     return [
         f"{name} ({_short(there.get(name))} there, {_short(here.get(name))} here)"
         for name in dict.fromkeys((*here, *there))
         if here.get(name) != there.get(name)
     ]
+
+
+def _flat(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings in it by their own names: ``versions.numpy``."""
+    found: dict[str, Any] = {}
+    for name, value in spec.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{inner}": own for inner, own in value.items()}
+        else:
+            found[name] = value
+    return found
 
 
 def _short(value: Any) -> str:

@@ -19,6 +19,15 @@ from firstlight.records.whole_files import write_atomically
 _SPEC, _UNITS, _MOST = "spec.json", "units", 3
 
 
+def _is_spec(found: Any) -> bool:
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(name), dict) for name in ("spec", "together")
+    ):
+        return False
+    counts = found["together"].values()
+    return bool(counts) and all(isinstance(n, int) and n > 0 for n in counts)
+
+
 class Store:
     """The finished units of one race.
 
@@ -63,17 +72,21 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         # What a killed writer left behind has a name with a dot.
         others = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
-        if set(others) - {_UNITS} and not spec.exists():
-            raise BadInputError(
-                f"folder {self.folder}: holds other files ({others[0]}) and no race; name a new or"
-                " empty folder"
-            )
+        if not spec.exists():
+            # Units without a spec may be of any race.
+            if (self.folder / _UNITS).is_dir() and not any((self.folder / _UNITS).iterdir()):
+                others.remove(_UNITS)
+            if others:
+                raise BadInputError(
+                    f"folder {self.folder}: holds other files ({others[0]}) and no race's"
+                    f" {_SPEC}; name a new or empty folder"
+                )
         (self.folder / _UNITS).mkdir(exist_ok=True)
 
     def _read_spec(self, path: Path) -> dict[str, Any]:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            if set(found) >= {"spec", "together"}:
+            if _is_spec(found):
                 return dict(found)
             reason = "no spec in it"
         except (OSError, ValueError) as error:
@@ -91,8 +104,13 @@ class Store:
         path = self._path(unit)
         if not path.exists():
             return None
-        text = path.read_text(encoding="utf-8", errors="replace")
-        content = from_json(text, str(path))
+        try:
+            content = from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
+        except (BadInputError, OSError) as error:
+            words = str(error).removeprefix(f"{path}: ")
+            raise BadInputError(
+                f"{path}: damaged ({words}); delete it to train its runs again"
+            ) from error
         jobs = [asdict(job) for job in unit.jobs]
         whole = isinstance(content, dict) and len(content.get("runs", ())) == len(jobs)
         if not whole or list(content["jobs"]) != jobs:
@@ -100,7 +118,11 @@ class Store:
         return tuple(content["runs"])
 
     def keep(self, unit: Unit, runs: Sequence[Run]) -> None:
-        """Write the runs of a finished unit."""
+        """Write the runs of a finished unit.
+
+        Raises:
+            BadInputError: the disk is full, or the folder gone or not to be written.
+        """
         jobs = [asdict(job) for job in unit.jobs]
         text = to_json({"jobs": jobs, "runs": list(runs)})
         write_atomically(self._path(unit), text.encode())

@@ -36,7 +36,9 @@ def verdict(
         said = _under_one(own, comparisons, higher_is_better, score_name)
         parts.append(said if len(optimizers) == 1 else f"under {optimizer}, {said}")
     text = "; ".join(parts) + "."
-    return text if len(optimizers) == 1 else text[0].upper() + text[1:]
+    # A name of a start stays as it is.
+    begins_with_name = len(optimizers) == 1 and not all(map(_all_gone, starts))
+    return text if begins_with_name else text[0].upper() + text[1:]
 
 
 def _under_one(
@@ -50,6 +52,8 @@ def _under_one(
     ranked = sorted(starts, key=lambda s: sign * s.mean if math.isfinite(s.mean) else math.inf)
     best, count = ranked[0], len(ranked[0].runs)
     seeds = f"{count} seed" + ("" if count == 1 else "s")
+    if all(_all_gone(start) for start in starts):
+        return "all runs of " + " and ".join(start.name for start in starts) + " diverged"
     first = f"{best.name} reaches {_score(best.mean, share)} {score_name} over {seeds}"
     first += _gone(best)
     pairs = by_pair(comparisons)
@@ -63,7 +67,7 @@ def _against(
     pairs: Mapping[tuple[str, str, str], Comparison],
     share: bool,
 ) -> str:
-    if other.diverged is not None and other.diverged.count == len(other.runs):
+    if _all_gone(other):
         return f"{other.name} diverged in all of its {len(other.runs)} runs"
     found = pairs.get((best.name, other.name, best.optimizer))
     if found is None:
@@ -77,6 +81,10 @@ def _against(
         f"{_difference(abs(found.difference), share)} better than {other.name}"
         f" (95 % interval {_difference(low, share)} to {_difference(high, share)}){_gone(other)}"
     )
+
+
+def _all_gone(start: Start) -> bool:
+    return start.diverged is not None and start.diverged.count == len(start.runs)
 
 
 def _gone(start: Start) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from firstlight.errors import BadInputError, RaceInterruptedError, WorkerLostError
+from firstlight.errors import BadInputError, ModelRaisedError, RaceInterruptedError, WorkerLostError
 from firstlight.racing import options
-from firstlight.racing.data import classifies, guessing, read
+from firstlight.racing.data import classifies, guessing, hint, read
 from firstlight.racing.executing import checked_executor, complete, packed
 from firstlight.racing.results import Question, race_of
 from firstlight.racing.search import SEARCH_SEED, best_rate
@@ -63,14 +64,14 @@ def race(
             set and a held-out set (data sets or loaders of (input, target)), read once.
         loss: as for `check`; by default cross-entropy for integer targets, else mean squares.
         techniques: ``default`` (as built), ``plan`` (Firstlight's), or names of the registry.
-        seeds: number of scored runs of each start, at least 1; or their seeds.
+        seeds: number of scored runs of each start, 1 to 1,000,000; or their seeds.
         steps: optimizer steps of each run.
-        batch_size: samples in a step.
+        batch_size: samples in a step; all of them if there are fewer.
         optimizers: ``sgd``, ``adam``, ``adamw``, ``rmsprop``; each start is raced under each.
         learning_rates: searched for each start; for each optimizer if a mapping.
         search_seeds: runs of each rate in the search.
-        momentum: of SGD.
-        clip_norm: largest norm of the gradient; None leaves it.
+        momentum: of SGD, from 0 to below 1.
+        clip_norm: largest norm of the gradient, above 0; None leaves it.
         looks: how often the held-out score is taken on the way, evenly spaced.
         target: a score; the record then says how many steps each start took to reach it.
         executor: any `concurrent.futures.Executor`, to train in other processes or on other
@@ -108,23 +109,24 @@ def race(
         optimizers=options.checked_optimizers(optimizers),
         seeds=options.checked_seeds(seeds, searched),
         steps=options.checked_count(steps, "steps"),
-        batch_size=options.checked_count(batch_size, "batch_size"),
+        batch_size=options.checked_count(batch_size, "batch_size", most=sys.maxsize),
         search_seeds=tries,
-        momentum=momentum,
-        clip_norm=clip_norm,
-        looks=options.looks_at(steps, options.checked_count(looks, "looks", least=0)),
+        momentum=options.checked_number(momentum, "momentum", least=0, below=1),
+        clip_norm=options.checked_clip(clip_norm),
+        looks=options.looks_at(
+            steps, options.checked_count(looks, "looks", least=0, most=sys.maxsize)
+        ),
         target=options.checked_target(target),
     )
     rates = options.checked_rates(learning_rates, asked.optimizers)
     chosen_executor = checked_executor(executor)
+    options.check_hooks(folder, progress=progress, watch=watch)
     model, adapter = _built(build)
     parts = adapter.build(lambda: read(data), 0)  # a loader that shuffles draws from the framework
+    with _helped(parts):
+        plans = {name: _plan(build, adapter, parts, loss, name) for name in asked.techniques}
     task = Task(
-        build=build,
-        adapter=adapter,
-        data=parts,
-        recipes=_recipes(asked, loss),
-        plans={name: _plan(build, adapter, parts, loss, name) for name in asked.techniques},
+        build=build, adapter=adapter, data=parts, recipes=_recipes(asked, loss), plans=plans
     )
     groups = {
         name: adapter.together(model, parts, task.recipes["score", name])
@@ -156,7 +158,21 @@ def race(
         progress=progress,
         watch=watch,
     )
-    return course.run()
+    with _helped(parts):
+        return course.run()
+
+
+@contextmanager
+def _helped(parts: Sequence[Any]) -> Iterator[None]:
+    """Add to an error of model or loss what to do about the data."""
+    try:
+        yield
+    except (BadInputError, ModelRaisedError) as error:
+        said = str(error).replace("pass loss= or step=", "pass loss=")
+        more = hint(parts, said)
+        if not more and said == str(error):
+            raise
+        raise type(error)(said + more) from error
 
 
 @dataclass(kw_only=True)
@@ -200,13 +216,13 @@ class _Course:
                 for name in asked.techniques
             }
             self._complete(score_units(rates, asked.seeds, self.counts))
+            return self._summary(self.remarks)
         except WorkerLostError as error:
             raise WorkerLostError(f"{error}; {self._kept()}", self._partial()) from error
         except KeyboardInterrupt as error:
             raise RaceInterruptedError(
                 f"race: interrupted; {self._kept()}", self._partial()
             ) from error
-        return self._summary(self.remarks)
 
     def _rate(self, name: str, optimizer: str) -> tuple[float, list[tuple[float, float]]]:
         if len(self.rates[optimizer]) == 1:
@@ -278,7 +294,7 @@ class _Course:
 
 def _built(build: Callable[[], Any]) -> tuple[Any, Adapter]:
     """A model under seed 0, to see what it is, and the adapter of its framework."""
-    if not callable(build) or hasattr(build, "parameters"):
+    if not callable(build) or (hasattr(build, "parameters") and not isinstance(build, type)):
         raise BadInputError(
             f"build: expected a function that returns a new model, got {type(build).__name__};"
             " pass lambda: Model()"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from firstlight.errors import FirstlightError, ModelRaisedError
+from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
 from firstlight.racing.units import Unit
 from firstlight.records.adapter import Adapter
 from firstlight.records.plan import Plan
@@ -74,8 +74,16 @@ def raised(what: str, error: Exception) -> ModelRaisedError:
 
 def _start(task: Task, technique: str, seed: int) -> Any:
     """A model at one start of one seed."""
-    model = task.adapter.build(task.build, seed)
+    try:
+        model = task.adapter.build(task.build, seed)
+    except Exception as error:
+        raise raised("build", error) from error
     plan = task.plans[technique]
     if plan is not None:
-        apply(model, plan, seed=seed)
+        try:
+            apply(model, plan, seed=seed)
+        except BadInputError as error:
+            raise BadInputError(
+                f"build: must return the same kind of model each time; under seed {seed}: {error}"
+            ) from error
     return model

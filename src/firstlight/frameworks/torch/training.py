@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from firstlight.errors import BadInputError
 from firstlight.frameworks.torch.training_alike import signature
 from firstlight.frameworks.torch.training_data import Data, beside
 from firstlight.frameworks.torch.training_single import train_single
@@ -30,8 +31,14 @@ LARGE_OPERATION = 1.5e6
 def together(model: nn.Module, data: Data, recipe: Recipe) -> Together:
     """How many models like this one are best trained as one, and why.
 
-    Decided by what a step of it computes, never by the clock: the same everywhere.
+    Decided by what a step of it computes, never by the clock: the same everywhere. Raises
+    `BadInputError` if there is nothing to train.
     """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise BadInputError(
+            f"model: {type(model).__name__} has no trainable parameter, so training changes"
+            " nothing; set requires_grad_(True) on what is to learn"
+        )
     with _one_thread():
         return _group(attempt(model, beside(data, model), recipe))
 

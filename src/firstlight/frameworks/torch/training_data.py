@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional
 
+from firstlight.errors import BadInputError
 from firstlight.frameworks.torch.batches import LOSSES, output_tensor, resolve_loss
 from firstlight.records.race import Recipe
 
@@ -101,6 +102,13 @@ def stacked_loss(loss: Loss, data: Data) -> Loss:
 def score(output: Any, data: Data, loss: Loss) -> float:
     """Held-out accuracy of class indices, else the held-out loss."""
     if data.classifies:
-        named = output_tensor(output).argmax(dim=1)
+        given = output_tensor(output)
+        highest = int(data.held_out_targets.max())
+        if highest >= given.shape[1]:
+            raise BadInputError(
+                f"data: held-out targets go up to {highest}, the model gives {given.shape[1]}"
+                " classes from 0 on; correct the targets or widen the last layer"
+            )
+        named = given.argmax(dim=1)
         return float((named == data.held_out_targets).double().mean())
     return float(loss(output, data.held_out_targets))
