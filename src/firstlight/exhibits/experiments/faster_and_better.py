@@ -82,7 +82,7 @@ def measure(pace: Pace, seed: int, *, layers: int = LAYERS) -> Measured:
         steps=steps,
         to_target={n: tuple(_reached(t.losses) for t in found) for n, found in trials.items()},
         accuracy={n: tuple(t.accuracy for t in found) for n, found in trials.items()},
-        losses={n: thinned(found[0].losses)[1] for n, found in trials.items()},
+        losses={n: thinned(found[0].losses, of=steps)[1] for n, found in trials.items()},
     )
 
 
@@ -145,13 +145,11 @@ def _steps(count: float) -> str:
 
 def show(measured: Measured) -> list[Picture | Grid]:
     """The curves, and steps and accuracy of each start."""
-    points = len(measured.losses["He"])
-    at = np.linspace(1, measured.steps, points).round().tolist()
     return [
         picture(
             "lines",
             "The same network from five starts",
-            x=at,
+            x=thinned(range(measured.steps))[0],
             y=measured.losses,
             x_title="step",
             y_title="loss of the batch",

@@ -109,7 +109,7 @@ def _rule(shift: float, gain: float, steps: int, seeds: list[int]) -> Rule:
         variance_kept=float(b.var() / a.var()),
         rate=rate,
         costs=costs[rate],
-        losses=thinned(done[RATES.index(rate) * len(seeds)].losses)[1],
+        losses=thinned(done[RATES.index(rate) * len(seeds)].losses, of=steps)[1],
     )
 
 
