@@ -176,8 +176,8 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             "Held-out accuracy at the best rate of " + ", ".join(f"{r:g}" for r in RATES),
-            ("layers", "accuracy"),
-            zip(map(str, measured.depths), measured.accuracy, strict=True),
+            ("layers", "accuracy, %"),
+            [(f"{d}", 100 * a) for d, a in zip(measured.depths, measured.accuracy, strict=True)],
         ),
     ]
 

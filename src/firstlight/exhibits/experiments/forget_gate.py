@@ -151,9 +151,9 @@ def show(measured: Measured) -> list[Picture | Grid]:
             f" {_sigmoid(2):.2f} of the memory per step.",
         ),
         table(
-            "Recalled symbols, each at its best rate",
+            "Recalled symbols, %, each at its best rate",
             ("bias of the forget gate", "lowest of the seeds", "mean"),
-            [(f"{b:g}", min(a), sum(a) / len(a)) for b, a in measured.accuracy.items()],
+            [(f"{b:g}", 100 * min(a), 100 * sum(a) / len(a)) for b, a in measured.accuracy.items()],
         ),
     ]
 

@@ -158,8 +158,8 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             "Held-out accuracy",
-            ("network", "learning rate", "accuracy"),
-            [(name, t.rate, t.accuracy) for name, t in measured.trials.items()],
+            ("network", "learning rate", "accuracy, %"),
+            [(name, t.rate, 100 * t.accuracy) for name, t in measured.trials.items()],
         ),
     ]
 

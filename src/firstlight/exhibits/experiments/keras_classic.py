@@ -181,10 +181,10 @@ def show(measured: Measured) -> list[Picture | Grid]:
             f" Glorot's weights and {measured.measured['He'][-1]:.2g} with He's.",
         ),
         table(
-            "Held-out accuracy at the best rate",
+            "Held-out accuracy at the best rate, %",
             ("hidden layers", *STARTS),
             [
-                (f"{n}", *(found[name] for name in STARTS))
+                (f"{n}", *(100 * found[name] for name in STARTS))
                 for n, found in ((SHALLOW, measured.shallow), (DEEP, measured.deep))
             ],
         ),

@@ -158,8 +158,8 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             f"Trained at one learning rate, {RATE:g}",
-            ("scale", "held-out accuracy", "weights moved, relative"),
-            [(f"{s:g}", ends[s], measured.moved[s]) for s in SCALES],
+            ("scale", "held-out accuracy, %", "weights moved, relative"),
+            [(f"{s:g}", 100 * ends[s], measured.moved[s]) for s in SCALES],
         ),
     ]
 

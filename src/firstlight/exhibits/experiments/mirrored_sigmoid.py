@@ -138,8 +138,8 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             "After training",
-            ("start", "learning rate", "held-out accuracy"),
-            [(name, t.rate, t.accuracy) for name, t in measured.trials.items()],
+            ("start", "learning rate", "held-out accuracy, %"),
+            [(name, t.rate, 100 * t.accuracy) for name, t in measured.trials.items()],
         ),
     ]
 

@@ -169,10 +169,10 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             f"Held-out accuracy at {TRAINED} layers, best of three rates",
-            ("network", "accuracy"),
+            ("network", "accuracy, %"),
             [
-                ("with skips, He / n", measured.skip_accuracy),
-                ("without, PyTorch's default", measured.plain_accuracy),
+                ("with skips, He / n", 100 * measured.skip_accuracy),
+                ("without, PyTorch's default", 100 * measured.plain_accuracy),
             ],
         ),
     ]

@@ -143,9 +143,12 @@ def show(measured: Measured) -> list[Picture | Grid]:
             alt="Losses at the end: " + ", ".join(f"{n} {c[-1]:.2f}" for n, c in curves.items()),
         ),
         table(
-            "Held-out accuracy",
+            "Held-out accuracy, %",
             ("optimizer", *STARTS),
-            [(o, *(t.accuracy for t in found.values())) for o, found in measured.trials.items()],
+            [
+                (o, *(100 * t.accuracy for t in found.values()))
+                for o, found in measured.trials.items()
+            ],
         ),
     ]
 
