@@ -10,7 +10,8 @@ Part = TypeVar("Part")
 
 _POWER = re.compile(r"(?<=\d)e(-?)\+?0*(?=\d)")
 _PER_CENT = re.compile(r"(?<=\d)%")
-_ONE = re.compile(r"(?<![\w.,–−-])1 ((?:hidden )?(?:layer|step|unit|seed|rate|branch))(?:es|s)\b")
+_COUNTED = "layer|step|unit|seed|rate|branch|decade|epoch|point"
+_ONE = re.compile(rf"(?<![\w.,–−-])1 ((?:hidden )?(?:{_COUNTED}))(?:es|s)\b")
 
 
 def house_style(text: str) -> str:

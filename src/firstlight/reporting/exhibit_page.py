@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from firstlight.records.exhibit import Exhibit, Grid, Measurement, Picture
 from firstlight.reporting.chapter import Chapter, Figure, Table, version_line
@@ -14,6 +15,9 @@ _SHORT = 28
 """Signs of a cell up to which a table stays a table on a phone, where sentences are stacked."""
 
 HEADS = ("measured", "value", "the claim needs", "so")
+
+_PLURALS = frozenset(("decades", "layers", "points", "seeds", "starts", "steps", "units"))
+"""Units that are one step, and two steps."""
 
 _FEW_NOTED = 3
 """Measurements that decide nothing up to which they stand with the others."""
@@ -67,7 +71,9 @@ def _measured(caption: str, rows: Iterable[Measurement], heads: tuple[str, ...])
 
 def _value(m: Measurement) -> str:
     scale = 100.0 if m.unit == "%" else 1.0
-    words = f"{counted(m.value * scale)} {m.unit}".rstrip()
+    one = abs(m.value) == 1 and m.unit in _PLURALS
+    unit = m.unit[:-1] if one else m.unit
+    words = f"{counted(m.value * scale)} {unit}".rstrip()
     if m.interval is None:
         return words
     low, high = (number(end * scale) for end in m.interval)
@@ -94,6 +100,8 @@ def _table(grid: Grid) -> Table:
 
 
 def _figure(picture: Picture) -> Figure:
+    named = (replace(series, name=typeset(series.name)) for series in picture.series)
+    picture = replace(picture, series=tuple(named))
     key = tuple((name, look.color, look.dash) for name, look in styles(picture).items())
     return Figure(
         heading=picture.title,
