@@ -227,7 +227,7 @@ EXPERIMENT = Experiment(
     lesson=(
         "Equal units stand on a ridge: exactly equal they stay, and the least difference grows by"
         " the same factor in every step. So noise a million times smaller is not a million times"
-        " slower, and even the rounding of numbers can free units in the end. What a tiny noise costs"
-        " is the time until the units part, which a proper start does not spend."
+        " slower, and even the rounding of numbers can free units in the end. What a tiny noise"
+        " costs is the time until the units part, which a proper start does not spend."
     ),
 )

@@ -144,8 +144,7 @@ def judge(measured: Measured) -> Judgement:
     bad = sum(cost for _, _, cost in costly)
     verdict = HOLDS if all_met(checks) else CONDITIONAL if bad else FAILS
     told = ", ".join(
-        f"{mean:.2f} nats ({name}; {'a cost' if cost else 'no clear cost'})"
-        for name, mean, cost in costly
+        f"{mean:.2f} nats ({name}{'' if cost else ', not clearly'})" for name, mean, cost in costly
     )
     conditions = (
         f"Over {measured.steps} steps and {len(neither.costs)} seeds, six tanh layers, each at its"
