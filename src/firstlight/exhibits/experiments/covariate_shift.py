@@ -6,6 +6,7 @@ layer no longer drift while the layers before it learn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -86,6 +87,7 @@ def measure(pace: Pace, seed: int, *, noise: float = 0.5) -> Measured:
 
 
 def _network(name: str, noise: float, seed: int) -> nn.Sequential:
+    norms: dict[str, Callable[[int], nn.Module]]
     norms = {NORM: nn.BatchNorm1d, NOISY: lambda units: _Noisy(units, noise)}
     weight = "he_normal" if name == HE else "torch_linear"
     return start(mlp(WIDTHS, norm=norms.get(name)), weight, seed=seed)
