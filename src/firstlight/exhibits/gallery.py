@@ -103,7 +103,7 @@ def told(name: str) -> tuple[str, str]:
     """
     tree = ast.parse(_path(name).read_text(encoding="utf-8"))
     title, _, claim = inspect.cleandoc(ast.get_docstring(tree) or "").partition("\n\n")
-    return title.strip().removesuffix("."), " ".join(claim.split())
+    return title.strip().removesuffix("."), " ".join(claim.replace("``", "").split())
 
 
 def _path(name: str) -> Path:
