@@ -160,7 +160,7 @@ EXPERIMENT = Experiment(
     lesson=(
         "A norm behind each layer divides the scale of its weights out, so random starts that"
         " differ in scale come much nearer to each other and survive higher rates. It cannot make"
-        " units differ that start alike, so zero and constants stay what they are. It frees the scale"
-        " within a moderate depth, and He's weights remain a good choice with it."
+        " units differ that start alike, so zero and constants stay what they are. It frees the"
+        " scale within a moderate depth, and He's weights remain a good choice with it."
     ),
 )
