@@ -160,8 +160,9 @@ def judge(measured: Measured) -> Judgement:
     told = (
         f"‖δ‖² changes by {low:.2f} to {high:.2f} per layer towards the input, whatever the scale"
         f" (theory without skips {THEORY:.2f}) and by {measured.around:.2f} with skips,"
-        f" while the forward signal stays at {measured.forward:.2f}; accuracy {measured.accuracy[0]:.0%} at {measured.depths[0]}"
-        f" layers, {measured.accuracy[-1]:.0%} at {depth}."
+        f" while the forward signal stays at {measured.forward:.2f}; accuracy"
+        f" {measured.accuracy[0]:.0%} at {measured.depths[0]} layers,"
+        f" {measured.accuracy[-1]:.0%} at {depth}."
     )
     return Judgement(verdict=verdict, conditions=told, measurements=checks)
 

@@ -177,6 +177,7 @@ EXPERIMENT = Experiment(
         "A norm divides by the size of what comes in, so the size of the weights before it does not"
         " show in what comes out, as long as it is large against √ε. The gradient is divided by"
         " that size too, so in a step weights c times as large move 1/c² as far relative to"
-        " themselves at the same learning rate. The scale is not free, it is a learning rate in disguise."
+        " themselves at the same learning rate. The scale is not free, it is a learning rate in"
+        " disguise."
     ),
 )
