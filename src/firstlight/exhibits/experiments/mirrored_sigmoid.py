@@ -156,7 +156,7 @@ EXPERIMENT = Experiment(
     lesson=(
         "A sigmoid has a mean of one half that drowns the signal and a slope of at most one quarter"
         " that eats the gradient. Two units with opposite weights give σ(z) − σ(−z), where the mean"
-        " is gone, and a gain of about four mends the slope for both directions at once. What"
+        " is gone, and a gain that makes up for the slope mends both directions at once. What"
         " Glorot's weights cannot do here, an arrangement of weights in opposite pairs does."
     ),
 )
