@@ -59,7 +59,7 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, weight: Filler = 0.0) -> Measured:
     """Train a ReLU network with all biases at one, from ``weight`` and from He's weights."""
-    steps = pace.pick(500, 1000)  # later rounding tells equal units apart
+    steps = pace.pick(500, 800)  # later rounding tells equal units apart
     courses = [_course(w, steps, seed) for w in (weight, "he_normal")]
     return Measured(steps, *courses)
 
