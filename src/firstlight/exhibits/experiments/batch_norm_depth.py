@@ -143,7 +143,11 @@ def judge(measured: Measured) -> Judgement:
     ]
     checks = [
         *grows,
-        at_most("He with skips: the same factor", measured.around, 1.2),
+        at_most(
+            f"He: growth of ‖δ‖² over {depth} layers, with skips over without",
+            (measured.around / measured.factor["He"]) ** (depth - 1),
+            0.01,
+        ),
         between(
             "forward: mean square behind the norm, last over first", measured.forward, 0.9, 1.1
         ),
