@@ -17,6 +17,7 @@ from rich.table import Table
 import firstlight as fl
 
 LONGEST_FULL, TOTAL_QUICK = 60.0, 600.0
+_SHORT = {"holds": "yes", "holds under these conditions": "in part", "does not hold": "no"}
 
 
 def main() -> None:
@@ -25,22 +26,28 @@ def main() -> None:
     paces = [word[2:] for word in asked] or ["quick", "full"]
     names = [word for word in sys.argv[1:] if word not in asked] or list(fl.exhibit_names())
     heads = [f"{pace}: {what}" for pace in paces for what in ("verdict", "wall", "CPU")]
-    console, table = Console(), Table("exhibit", *heads, title="seconds")
+    console, table = Console(), Table(title="seconds")
+    for head in ("exhibit", *heads):
+        table.add_column(head, no_wrap=head == "exhibit")
+    changed: list[str] = []
     spent = {pace: [(0.0, 0.0)] for pace in paces}
     for name in track(names, console=console, transient=True):
-        row = [name]
+        row, verdicts = [name], set()
         for pace in paces:
             began = time.process_time()
             shown = fl.exhibit(name, quick=pace == "quick")
             spent[pace].append((shown.seconds, time.process_time() - began))
-            row += [shown.verdict, *(f"{seconds:.1f}" for seconds in spent[pace][-1])]
+            verdicts.add(shown.verdict)
+            row += [_SHORT[shown.verdict], *(f"{seconds:.1f}" for seconds in spent[pace][-1])]
         table.add_row(*row)
+        changed += [name] * (len(verdicts) > 1)
     for what, fold in (("longest", max), ("total", sum)):
         ends = [[fold(part) for part in zip(*spent[pace], strict=True)] for pace in paces]
         table.add_section()
         cells = [cell for wall, cpu in ends for cell in ("", f"{wall:.1f}", f"{cpu:.1f}")]
         table.add_row(f"{what} of {len(names)}", *cells)
     console.print(table)
+    console.print(f"verdicts that differ between the paces: {', '.join(changed) or 'none'}")
     console.print(f"limits: {LONGEST_FULL:.0f} s each at full, {TOTAL_QUICK:.0f} s in all at quick")
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from firstlight.exhibits.pictures import picture
+from firstlight.records.exhibit import Measurement
 from firstlight.reporting.exhibit_charts import picture_chart
+from firstlight.reporting.exhibit_page import exhibit_chapter
+from firstlight.reporting.gallery_page import exhibit_page, navigation
 from firstlight.reporting.series_styles import styles
+
+from .gallery_samples import EXHIBITS, TITLES
 
 SHARED = {"x_title": "depth", "y_title": "variance", "alt": "Variance falls with depth."}
 FALLING = [1.0, 0.1, 0.0, math.nan]
@@ -82,3 +88,37 @@ def test_a_log_axis_is_labelled_with_powers_of_ten():
         picture("lines", "Fall", x=[1, 2], y={"a": [1.0, 1e-8]}, **SHARED, y_log=True)
     ).svg
     assert all(f">{label}</text>" in svg for label in ("1", "0.01", "10⁻⁴", "10⁻⁶", "10⁻⁸"))
+
+
+@pytest.mark.parametrize(("noted", "shown"), [(3, 5), (4, 2)])
+def test_many_numbers_that_decide_nothing_wait_behind_a_click(noted, shown):
+    decided = [
+        Measurement(name="steps", value=1.0, unit="steps", expected="at most 2 steps", met=True),
+        Measurement(name="share", value=0.5, unit="%", expected="exactly 1 %", met=False),
+    ]
+    beside = [Measurement(name=f"beside {i}", value=float(i), unit="steps") for i in range(noted)]
+    exhibit = replace(EXHIBITS["refuted"], measurements=(beside[0], *decided, *beside[1:]))
+    chapter = exhibit_chapter(exhibit)
+    assert len(chapter.measured.rows) == shown
+    assert ("steps", "1 step", "at most 2 steps", "yes") in chapter.measured.rows
+    folded = () if chapter.noted is None else chapter.noted.rows
+    assert folded == (
+        ()
+        if noted == 3
+        else tuple((f"beside {i}", f"{i} step{'' if i == 1 else 's'}") for i in range(4))
+    )
+    page = exhibit_page(exhibit, navigation("refuted", TITLES))
+    assert ("4 more numbers" in page) is (noted == 4)
+    assert all(f"beside {i}" in page for i in range(noted))
+
+
+def test_names_of_series_are_typeset_on_the_page():
+    curves = picture(
+        "lines", "t", x=[0, 1], y={"noise 1e-9": [1, 2]}, x_title="x", y_title="y", alt=""
+    )
+    page = exhibit_page(
+        replace(EXHIBITS["refuted"], pictures=(curves,)), navigation("refuted", TITLES)
+    )
+    assert 'data-series="noise' not in page  # one series, nothing to choose
+    assert "noise 1\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁻⁹" in page
+    assert "1e-9" not in page

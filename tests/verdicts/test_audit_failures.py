@@ -374,3 +374,29 @@ def test_coarse_types_keep_their_structure(dtype: torch.dtype) -> None:
     best = fl.audit(layer.to(dtype))["weight"].laws[0]
     assert best.technique == "orthogonal"
     assert best.law.gain == pytest.approx(1, abs=2e-3)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("law", "activation", "kept"),
+    [
+        (nn.init.xavier_normal_, nn.ReLU(), "0.50"),
+        (nn.init.xavier_uniform_, nn.LeakyReLU(0.2), "0.52"),
+        (nn.init.kaiming_normal_, nn.ReLU(), None),
+        (nn.init.xavier_normal_, nn.Tanh(), None),
+    ],
+)
+def test_glorot_behind_relu_is_noted_and_no_fault(law, activation, kept) -> None:
+    layers = [nn.Linear(32, 64), activation, nn.Dropout(), nn.Linear(64, 64), activation]
+    model = nn.Sequential(nn.Sequential(*layers, nn.Linear(64, 10)), nn.Linear(10, 64))
+    torch.manual_seed(0)
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            law(layer.weight)
+    audit = fl.audit(model)
+    noted = [entry.name for entry in audit if "glorot-for-relu" in kinds(entry)]
+    # Not the head, whose 2/(64 + 10) is near 2/64, nor what no ReLU feeds.
+    assert noted == ([] if kept is None else ["0.3.weight"])
+    for name in noted:
+        he = 2 / (1.04 * 64) if kept == "0.52" else 2 / 64
+        told = text(audit[name], "glorot-for-relu")
+        assert f"= {2 / 128:.3g} keeps {kept} of" in told and f"He's {he:.3g} all" in told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -88,6 +88,19 @@ def between(name: str, value: float, low: float, high: float, unit: str = "") ->
     """
     told = f"{_told(low, unit)} to {_told(high, unit)}"
     return _decided(name, value, unit, told, low <= value <= high)
+
+
+def interval_between(
+    name: str, mean: float, ends: tuple[float, float], low: float, high: float, unit: str = ""
+) -> Measurement:
+    """A mean whose whole interval the claim needs to lie between two numbers.
+
+    >>> interval_between("kept", 0.97, (0.94, 1.0), 0.95, 1.05).met
+    False
+    """
+    told = f"interval within {_told(low, unit)} to {_told(high, unit)}"
+    found = _decided(name, mean, unit, told, low <= min(ends) and max(ends) <= high)
+    return replace(found, interval=(float(min(ends)), float(max(ends))))
 
 
 def equal(name: str, value: float, wanted: float, unit: str = "") -> Measurement:

@@ -13,6 +13,7 @@ from typing import Any
 
 from firstlight.errors import BadInputError, near_names
 from firstlight.exhibits.experiment import Experiment, Pace
+from firstlight.exhibits.wording import house_style, in_house_style
 from firstlight.laws.addresses import checked_seed
 from firstlight.records.exhibit import Exhibit, Grid, Picture
 
@@ -58,7 +59,7 @@ def exhibit(name: str, *, quick: bool = False, seed: int = 0) -> Exhibit:
     began = time.perf_counter()
     measured = experiment.measure(pace, seed)
     judgement = experiment.judge(measured)
-    shown = experiment.show(measured)
+    shown = [in_house_style(part) for part in experiment.show(measured)]
     title, claim = told(name)
     return Exhibit(
         name=name,
@@ -66,8 +67,8 @@ def exhibit(name: str, *, quick: bool = False, seed: int = 0) -> Exhibit:
         claim=claim,
         sources=tuple(experiment.sources),
         verdict=judgement.verdict,
-        conditions=judgement.conditions,
-        measurements=tuple(judgement.measurements),
+        conditions=house_style(judgement.conditions),
+        measurements=in_house_style(tuple(judgement.measurements)),
         lesson=experiment.lesson,
         pictures=tuple(part for part in shown if isinstance(part, Picture)),
         tables=tuple(part for part in shown if isinstance(part, Grid)),
@@ -102,7 +103,7 @@ def told(name: str) -> tuple[str, str]:
     """
     tree = ast.parse(_path(name).read_text(encoding="utf-8"))
     title, _, claim = inspect.cleandoc(ast.get_docstring(tree) or "").partition("\n\n")
-    return title.strip().removesuffix("."), " ".join(claim.split())
+    return title.strip().removesuffix("."), " ".join(claim.replace("``", "").split())
 
 
 def _path(name: str) -> Path:

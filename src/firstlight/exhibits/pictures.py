@@ -68,14 +68,26 @@ def picture(
     )
 
 
-def thinned(values: Sequence[float], points: int = 200) -> tuple[tuple[int, ...], Any]:
+def thinned(
+    values: Sequence[float], points: int = 200, of: int | None = None
+) -> tuple[tuple[int, ...], Any]:
     """Every so-manyth step and its value, so that long curves stay small; the last is kept.
+
+    Args:
+        values: one for each step.
+        points: how many to keep.
+        of: steps that there were to be, if the curve may have ended early; its places are then
+            those of the curves that did not.
 
     >>> thinned([5.0, 4.0, 3.0, 2.0, 1.0], points=3)
     ((0, 2, 4), (5.0, 3.0, 1.0))
+    >>> thinned([5.0, 4.0, 3.0, 2.0], points=3, of=5)
+    ((0, 2), (5.0, 3.0))
     """
-    n = len(values)
-    at = sorted({round(i * (n - 1) / max(1, min(points, n) - 1)) for i in range(min(points, n))})
+    n = len(values) if of is None else of
+    many = min(points, n)
+    places = {round(i * (n - 1) / max(1, many - 1)) for i in range(many)}
+    at = sorted(step for step in places if step < len(values))
     return tuple(at), tuple(float(values[i]) for i in at)
 
 

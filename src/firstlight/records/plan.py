@@ -297,7 +297,7 @@ class AuditRemark:
     Args:
         kind: ``rule-never-ran``, ``no-depth-scaling``, ``packed-fans``, ``stored-fans``,
             ``shard-fans``, ``cloned``, ``padding-row``, ``untied``, ``idle-truncation``,
-            ``non-finite``, ``unfilled-memory`` or ``constant``.
+            ``glorot-for-relu``, ``non-finite``, ``unfilled-memory`` or ``constant``.
         text: what was seen, in one sentence without a full stop.
     """
 

@@ -84,6 +84,7 @@ class Chapter:
     theory: tuple[Table | Figure | str, ...] = ()
     badge: str = ""
     measured: Table | None = None
+    noted: Table | None = None
     exhibit: tuple[Figure, ...] = ()
     grids: tuple[Table, ...] = ()
     lesson: str = ""

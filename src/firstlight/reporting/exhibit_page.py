@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from firstlight.records.exhibit import Exhibit, Grid, Measurement, Picture
 from firstlight.reporting.chapter import Chapter, Figure, Table, version_line
 from firstlight.reporting.exhibit_charts import picture_chart
@@ -13,21 +16,23 @@ _SHORT = 28
 
 HEADS = ("measured", "value", "the claim needs", "so")
 
+_PLURALS = frozenset(("decades", "layers", "points", "seeds", "starts", "steps", "units"))
+"""Units that are one step, and two steps."""
+
+_FEW_NOTED = 3
+"""Measurements that decide nothing up to which they stand with the others."""
+
 
 def exhibit_chapter(shown: Exhibit) -> Chapter:
     """All that an exhibit has to say."""
+    decided, noted = _split(shown)
     return Chapter(
         title=shown.title,
         lead=shown.claim,
         verdict=f"The claim {shown.verdict}. {typeset(shown.conditions)}",
         badge=shown.verdict,
-        measured=Table(
-            caption="What was measured, and what the claim needs",
-            heads=HEADS,
-            rows=tuple(tuple(map(typeset, row)) for row in measurement_rows(shown)),
-            numeric=(1,),
-            code=(),
-        ),
+        measured=_measured("What was measured, and what the claim needs", decided, HEADS),
+        noted=_measured("Measured, but nothing hangs on it", noted, HEADS[:2]) if noted else None,
         exhibit=tuple(_figure(picture) for picture in shown.pictures),
         grids=tuple(_table(grid) for grid in shown.tables),
         lesson=shown.lesson,
@@ -40,15 +45,35 @@ def exhibit_chapter(shown: Exhibit) -> Chapter:
     )
 
 
-def measurement_rows(shown: Exhibit) -> list[tuple[str, ...]]:
+def measurement_rows(measurements: Iterable[Measurement]) -> list[tuple[str, ...]]:
     """Each measurement in words: name, value, what the claim needs, and whether it is so."""
     met = {True: "yes", False: "no", None: "–"}
-    return [(m.name, _value(m), m.expected or "–", met[m.met]) for m in shown.measurements]
+    return [(m.name, _value(m), m.expected or "–", met[m.met]) for m in measurements]
+
+
+def _split(shown: Exhibit) -> tuple[list[Measurement], list[Measurement]]:
+    """What is shown at once, and what waits behind a click: many numbers that decide nothing."""
+    noted = [m for m in shown.measurements if m.met is None]
+    if len(noted) <= _FEW_NOTED:
+        return list(shown.measurements), []
+    return [m for m in shown.measurements if m.met is not None], noted
+
+
+def _measured(caption: str, rows: Iterable[Measurement], heads: tuple[str, ...]) -> Table:
+    return Table(
+        caption=caption,
+        heads=heads,
+        rows=tuple(tuple(map(typeset, row[: len(heads)])) for row in measurement_rows(rows)),
+        numeric=(1,),
+        code=(),
+    )
 
 
 def _value(m: Measurement) -> str:
     scale = 100.0 if m.unit == "%" else 1.0
-    words = f"{counted(m.value * scale)} {m.unit}".rstrip()
+    one = abs(m.value) == 1 and m.unit in _PLURALS
+    unit = m.unit[:-1] if one else m.unit
+    words = f"{counted(m.value * scale)} {unit}".rstrip()
     if m.interval is None:
         return words
     low, high = (number(end * scale) for end in m.interval)
@@ -75,6 +100,8 @@ def _table(grid: Grid) -> Table:
 
 
 def _figure(picture: Picture) -> Figure:
+    named = (replace(series, name=typeset(series.name)) for series in picture.series)
+    picture = replace(picture, series=tuple(named))
     key = tuple((name, look.color, look.dash) for name, look in styles(picture).items())
     return Figure(
         heading=picture.title,

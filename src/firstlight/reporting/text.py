@@ -368,7 +368,7 @@ def _exhibit(shown: Exhibit, look: Look) -> list[Block]:
     blocks: list[Block] = [look.text(shown.title, "bold underline"), "", look.text(shown.claim)]
     blocks += ["", look.text(f"The claim {shown.verdict}. {shown.conditions}", style), ""]
     what, value, needs, so = HEADS
-    rows = [[look.text(cell) for cell in row] for row in measurement_rows(shown)]
+    rows = [[look.text(cell) for cell in row] for row in measurement_rows(shown.measurements)]
     blocks.append(table(look, [what, f">{value}", needs, so], rows))
     for grid in shown.tables:
         cells = [[look.text(cell) for cell in row] for row in grid_rows(grid)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from firstlight.records.plan import Audit, AuditEntry, AuditRemark
 from firstlight.verbs.adapters import adapter_for
 from firstlight.verdicts.audit_entry import entry_of
 from firstlight.verdicts.audit_numbers import SAMPLE
+from firstlight.verdicts.audit_remarks import gain_remark
 from firstlight.verdicts.audit_siblings import (
     blocks_of,
     clone_remarks,
@@ -30,6 +32,7 @@ _OWN_RULES = {
     "torch": (
         "firstlight.frameworks.torch.own_rules:OwnRules",
         "firstlight.frameworks.torch.rules:untied",
+        "firstlight.frameworks.torch.fed:fed_by_relu",
     )
 }
 
@@ -54,7 +57,8 @@ def audit(model: Any) -> Audit:
     Returns:
         An `Audit`: ``audit["fc1.weight"].laws`` best first, ``.intended``, ``.agrees``, and in
         ``.remarks`` the silent failures: rules that never ran, missing depth scaling, wrong fans,
-        clones, overwritten padding, idle truncation, NaN and unfilled memory.
+        clones, overwritten padding, idle truncation, Glorot's law behind ReLU (in a `Sequential`),
+        NaN and unfilled memory.
 
     Raises:
         BadInputError: not such a model or file.
@@ -74,8 +78,8 @@ def audit(model: Any) -> Audit:
         return _audited(file.network, file.values(), remarks=file.remarks)
     adapter = adapter_for(model)
     network = adapter.inspect(model)
-    rules, untied = (_lookup(path)(model) for path in _OWN_RULES[network.framework])
-    return _audited(network, adapter.values(model), rules=rules, untied=untied)
+    rules, untied, fed = (_lookup(path)(model) for path in _OWN_RULES[network.framework])
+    return _audited(network, adapter.values(model), rules=rules, untied=untied, fed=fed)
 
 
 def _lookup(path: str) -> Any:
@@ -89,6 +93,7 @@ def _audited(
     *,
     rules: Any = None,
     untied: Iterable[tuple[str, str]] = (),
+    fed: Mapping[str, tuple[str, float]] = MappingProxyType({}),
     remarks: Iterable[str] = (),
 ) -> Audit:
     """The audit of tensors that come one at a time, in the network's order."""
@@ -118,6 +123,12 @@ def _audited(
         *clone_remarks(entries, digests),
         *depth_remarks(entries, blocks),
         *tie_remarks(untied),
+        *(
+            (entry.name, remark)
+            for entry in entries
+            if entry.name in fed
+            for remark in gain_remark(network.parameter(entry.name), entry.laws, fed[entry.name])
+        ),
     ]
     notes = [*remarks, *_notes(largest, rules)]
     return Audit(network=network, entries=tuple(_joined(entries, beside)), remarks=tuple(notes))

@@ -23,6 +23,11 @@ IDLE_SIGMAS = 6.0
 _FEWEST = 1000
 """Values from which a factor √2 in the std is beyond doubt."""
 
+_GLOROT = ("glorot_normal", "glorot_uniform", "glorot_truncated_normal")
+
+_KEPT = 0.75
+"""Share of the second moment above which Glorot's law is near enough to He's: fan_out is small."""
+
 _PACKED_NAME = re.compile(r"(^|[._])(qkv|in_proj|c_attn|query_key_value|Wqkv)([._]|$)")
 
 
@@ -141,4 +146,30 @@ def truncation_remark(
             kind="idle-truncation",
             text=f"cut at {bounds[0]:g} and {bounds[1]:g}, about {away:.0f} σ away: the"
             " truncation takes nothing off, and the law is the whole normal one",
+        )
+
+
+def gain_remark(
+    parameter: Parameter, fits: Sequence[LawFit], fed: tuple[str, float]
+) -> Iterator[AuditRemark]:
+    """Glorot's law in a weight that ReLU feeds, where it loses much of the signal.
+
+    Args:
+        parameter: of which fan_in and fan_out are known, else nothing is said.
+        fits: its laws.
+        fed: the activation's class and its slope below zero.
+    """
+    kinds = {fit.technique.partition("_")[0] for fit in fits if fit.technique}
+    plain = any(fit.technique in _GLOROT and not fit.words.startswith("gain") for fit in fits)
+    if parameter.fans is None or not plain or "he" in kinds:
+        return
+    name, slope = fed
+    fan_in, fan_out = parameter.fans.forward, parameter.fans.backward
+    glorot, he = 2 / (fan_in + fan_out), 2 / ((1 + slope**2) * fan_in)
+    kept = glorot / he
+    if kept < _KEPT:
+        yield AuditRemark(
+            kind="glorot-for-relu",
+            text=f"fed by {name}: Glorot's variance 2/(fan_in + fan_out) = {glorot:.3g}"
+            f" keeps {kept:.2f} of the second moment in this layer, He's {he:.3g} all of it",
         )

@@ -24,6 +24,7 @@ from firstlight.exhibits.experiment import (
     at_least,
     at_most,
     between,
+    equal,
     noted,
 )
 from firstlight.exhibits.networks import linears, mlp, signals, start
@@ -140,7 +141,7 @@ def judge(measured: Measured) -> Judgement:
             left["sigmoid"],
             0.25**measured.depth,
         ),
-        between("ReLU: slope where it is active, least", measured.active[0], 1.0, 1.0),
+        equal("ReLU: slope where it is active, least", measured.active[0], 1.0),
         between("ReLU: gradient, first layer over last", measured.delta["ReLU"], 0.1, 10.0),
     ]
     tanh = [

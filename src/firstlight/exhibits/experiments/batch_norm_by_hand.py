@@ -49,7 +49,7 @@ class Measured:
     predicted: dict[float, float]
     constant_gives: float
     constant_gradient: float
-    without_epsilon: float
+    lost: float
     undone_apart: float
     scaled_mean: float
     scaled_deviation: float
@@ -113,7 +113,7 @@ def measure(pace: Pace, seed: int, *, normalized: bool = True) -> Measured:
         predicted={s: s / math.sqrt(s * s + EPSILON) for s in SPREADS},
         constant_gives=_apart(shifted, beta[:1]),
         constant_gradient=float(flat.grad.abs().max()),
-        without_epsilon=float(by_hand(blank, one[:1], zero[:1], epsilon=0.0)[0]),
+        lost=float(by_hand(blank, one[:1], zero[:1], epsilon=0.0).isnan().double().mean()),
         undone_apart=_apart(undo(x), x),
         scaled_mean=_apart(scaled.mean(0), beta),
         scaled_deviation=_apart(scaled.std(0, unbiased=False), gamma.abs()),
@@ -151,9 +151,7 @@ def judge(measured: Measured) -> Judgement:
         at_most("mean afterwards against β", measured.scaled_mean, 1e-12),
         at_most("a constant feature becomes β: difference", measured.constant_gives, 1e-12),
         at_most("gradient that passes a constant feature", measured.constant_gradient, 1e-9),
-        equal(
-            "without ε a constant feature is 0/0", float(math.isnan(measured.without_epsilon)), 1.0
-        ),
+        equal("values of a constant feature that are NaN without ε", measured.lost, 1.0, "%"),
         at_most("γ = √(σ² + ε) and β = μ undo it: difference", measured.undone_apart, 1e-12),
     ]
     wide, narrow = measured.deviation[widest], measured.deviation[narrowest]
@@ -218,7 +216,7 @@ EXPERIMENT = Experiment(
         "Batch normalization subtracts the mean of the batch and divides by √(σ² + ε), then γ and β"
         " set any mean and deviation, also the old ones. A feature that varies much less than √ε"
         " is not brought to deviation one, and one that never varies comes out as β with no"
-        " gradient behind it. Without ε that feature would be 0/0, and one NaN is in everything"
-        " after the next step."
+        " gradient behind it. Without ε that feature would be 0/0, which is NaN for every"
+        " sample."
     ),
 )

@@ -24,6 +24,7 @@ from firstlight.exhibits.experiment import (
     Pace,
     all_met,
     at_least,
+    at_most,
     between,
     noted,
 )
@@ -55,10 +56,11 @@ class _Block(nn.Module):
 
 @dataclass(frozen=True)
 class Measured:
-    """‖δ‖² by layer of the deepest network, its factor per layer by scale, accuracy by depth."""
+    """‖δ‖² by layer of the deepest network, its factor per layer, also with skips; accuracy."""
 
     delta: dict[str, tuple[float, ...]]
     factor: dict[str, float]
+    around: float
     forward: float
     depths: tuple[int, ...]
     accuracy: tuple[float, ...]
@@ -72,17 +74,14 @@ def measure(pace: Pace, seed: int, *, skips: bool = False) -> Measured:
     x, y = data.x[:BATCH], data.y[:BATCH]
     delta, factor, forward = {}, {}, 1.0
     for name, scale in SCALES.items():
-        squares = np.zeros(depths[-1])
-        for draw in range(draws):
-            model = _network(depths[-1], scale, skips, seed * 100 + draw).double()
-            seen = signals(model, x, y)
-            squares += np.log([float(d.square().sum()) for d in seen.delta[1:-1]])
-            if scale == 1.0:
-                normed = _normed(model, x)
-                forward = normed[-1] / normed[0]
-        squares /= draws
-        delta[name] = tuple(np.exp(squares - squares[-1]).tolist())
-        factor[name] = float(np.exp((squares[0] - squares[-1]) / (len(squares) - 1)))
+        models = [
+            _network(depths[-1], scale, skips, seed * 100 + draw).double() for draw in range(draws)
+        ]
+        delta[name], factor[name] = _growth(models, x, y)
+        if scale == 1.0:
+            normed = _normed(models[-1], x)
+            forward = normed[-1] / normed[0]
+    around = _growth([_network(depths[-1], 1.0, True, seed * 100).double()], x, y)[1]
     steps = pace.pick(40, 300)
     found = [
         best_of_rates(
@@ -94,7 +93,15 @@ def measure(pace: Pace, seed: int, *, skips: bool = False) -> Measured:
         ).accuracy
         for depth in depths
     ]
-    return Measured(delta, factor, forward, depths, tuple(found))
+    return Measured(delta, factor, around, forward, depths, tuple(found))
+
+
+def _growth(models: list[nn.Sequential], x: Tensor, y: Tensor) -> tuple[tuple[float, ...], float]:
+    """‖δ‖² by layer over that of the last one, and its factor per layer; geometric means."""
+    seen = [[float(d.square().sum()) for d in signals(m, x, y).delta[1:-1]] for m in models]
+    squares = np.log(seen).mean(0)
+    by_layer = np.exp(squares - squares[-1])
+    return tuple(by_layer.tolist()), float(by_layer[0] ** (1 / (len(squares) - 1)))
 
 
 def _network(depth: int, scale: float, skips: bool, seed: int) -> nn.Sequential:
@@ -136,6 +143,11 @@ def judge(measured: Measured) -> Judgement:
     ]
     checks = [
         *grows,
+        at_most(
+            f"He: growth of ‖δ‖² over {depth} layers, with skips over without",
+            (measured.around / measured.factor["He"]) ** (depth - 1),
+            0.01,
+        ),
         between(
             "forward: mean square behind the norm, last over first", measured.forward, 0.9, 1.1
         ),
@@ -151,9 +163,10 @@ def judge(measured: Measured) -> Judgement:
     low, high = min(measured.factor.values()), max(measured.factor.values())
     told = (
         f"‖δ‖² changes by {low:.2f} to {high:.2f} per layer towards the input, whatever the scale"
-        f" (theory without skips {THEORY:.2f}), while the forward signal stays at"
-        f" {measured.forward:.2f}; accuracy {measured.accuracy[0]:.0%} at {measured.depths[0]}"
-        f" layers, {measured.accuracy[-1]:.0%} at {depth}."
+        f" (theory without skips {THEORY:.2f}) and by {measured.around:.2f} with skips,"
+        f" while the forward signal stays at {measured.forward:.2f}; accuracy"
+        f" {measured.accuracy[0]:.0%} at {measured.depths[0]} layers,"
+        f" {measured.accuracy[-1]:.0%} at {depth}."
     )
     return Judgement(verdict=verdict, conditions=told, measurements=checks)
 
@@ -176,8 +189,8 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             "Held-out accuracy at the best rate of " + ", ".join(f"{r:g}" for r in RATES),
-            ("layers", "accuracy"),
-            zip(map(str, measured.depths), measured.accuracy, strict=True),
+            ("layers", "accuracy, %"),
+            [(f"{d}", 100 * a) for d, a in zip(measured.depths, measured.accuracy, strict=True)],
         ),
     ]
 

@@ -131,9 +131,9 @@ def show(measured: Measured) -> list[Picture | Grid]:
                 "map",
                 f"Held-out accuracy {name}",
                 x=rates,
-                y=found,
+                y={start: [100 * a for a in row] for start, row in found.items()},
                 x_title="learning rate",
-                y_title="accuracy",
+                y_title="accuracy, %",
                 alt=f"Best of each start {name}: "
                 + ", ".join(f"{start} {max(row):.0%}" for start, row in found.items())
                 + ".",
@@ -141,9 +141,9 @@ def show(measured: Measured) -> list[Picture | Grid]:
             for name, found in both.items()
         ),
         table(
-            f"Held-out accuracy after {measured.steps} steps at the best rate",
+            f"Held-out accuracy after {measured.steps} steps at the best rate, %",
             ("start", *both),
-            [(name, *(max(found[name]) for found in both.values())) for name in STARTS],
+            [(name, *(100 * max(found[name]) for found in both.values())) for name in STARTS],
         ),
     ]
 
@@ -159,8 +159,8 @@ EXPERIMENT = Experiment(
     ),
     lesson=(
         "A norm behind each layer divides the scale of its weights out, so random starts that"
-        " differ in scale come to much the same and survive higher rates. It cannot make units"
-        " differ that start alike, so zero and constants stay what they are. It frees the scale"
-        " within a moderate depth, and He's weights remain a good choice with it."
+        " differ in scale come much nearer to each other and survive higher rates. It cannot make"
+        " units differ that start alike, so zero and constants stay what they are. It frees the"
+        " scale within a moderate depth, and He's weights remain a good choice with it."
     ),
 )

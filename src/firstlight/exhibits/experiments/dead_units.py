@@ -173,11 +173,11 @@ def judge(measured: Measured) -> Judgement:
     ]
     core = all_met([*deaths, checks[2], checks[4]])
     verdict = HOLDS if all_met(checks) else CONDITIONAL if core else FAILS
-    told = ", ".join(f"{n} {c.share(-1):.0%}" for n, c in courses.items())
+    told = ", ".join(f"{c.share(-1):.0%} ({n})" for n, c in courses.items())
     conditions = (
         f"Dead at the end: {told}; under SGD {first:g} units of the first layer came back,"
-        f" of the later layers {later:g} units; at most"
-        f" {leaky:.0%} of the leaky network were ever dead."
+        f" of the later layers {later:g} units; of"
+        f" leaky units at most {leaky:.0%} were dead at any time."
     )
     return Judgement(verdict=verdict, conditions=conditions, measurements=checks)
 

@@ -154,11 +154,11 @@ def show(measured: Measured) -> list[Picture | Grid]:
             "What trains",
             x=[f"{s:g}" for s in SIGMA_W2],
             y={
-                f"{depth} layers": [measured.accuracy[s][i] for s in SIGMA_W2]
+                f"{depth} layers": [100 * measured.accuracy[s][i] for s in SIGMA_W2]
                 for i, depth in enumerate(measured.depths)
             },
             x_title="σ_w² (variance of a weight × fan_in)",
-            y_title="held-out accuracy",
+            y_title="held-out accuracy, %",
             alt=f"At {measured.depths[-1]} layers: "
             + ", ".join(f"{row[-1]:.0%} at σ_w² = {s:g}" for s, row in measured.accuracy.items())
             + ".",
@@ -178,9 +178,19 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             "Theory and training",
-            ("σ_w²", "χ₁", "allowed layers", *(f"accuracy, {d} layers" for d in measured.depths)),
+            (
+                "σ_w²",
+                "χ₁",
+                "allowed layers",
+                *(f"accuracy, %, {d} layers" for d in measured.depths),
+            ),
             [
-                (f"{s:g}", measured.chi[s], measured.allowed[s], *measured.accuracy[s])
+                (
+                    f"{s:g}",
+                    measured.chi[s],
+                    measured.allowed[s],
+                    *(100 * a for a in measured.accuracy[s]),
+                )
                 for s in SIGMA_W2
             ],
         ),

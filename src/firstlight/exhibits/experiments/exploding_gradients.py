@@ -55,6 +55,10 @@ class Course:
         rises = (b - a for a, b in pairwise(losses))
         return max(rises) / math.log(10)
 
+    def ends(self, rate: float) -> float:
+        """Steps until the loss was no number; infinite if it always was one."""
+        return len(self.losses[rate]) if self.diverged[rate] else math.inf
+
     @property
     def best(self) -> float:
         """Accuracy at the best rate."""
@@ -107,10 +111,11 @@ def judge(measured: Measured) -> Judgement:
     usual = max(RATES, key=lambda rate: he.accuracy[rate])
     relu = [
         at_least("ReLU: δ, first layer over last", asked.growth, 50.0),
-        equal(
-            f"ReLU: diverged at the rate that is best for He, {usual:g}",
-            float(asked.diverged[usual]),
-            1,
+        at_most(
+            f"ReLU at the rate that is best for He, {usual:g}: steps until the loss overflows",
+            asked.ends(usual),
+            measured.steps,
+            "steps",
         ),
         at_least(
             "ReLU: largest rise of the loss in a step at rate 0.001, over that from He",
@@ -152,6 +157,8 @@ def show(measured: Measured) -> list[Picture | Grid]:
     curves = {f"× {measured.scale:g}, rate {r:g}": v for r, v in asked.losses.items()}
     curves |= {f"He, rate {r:g}": v for r, v in he.losses.items()}
     steps, _ = thinned(range(measured.steps))
+    names = {"He": "ReLU, He", "asked": f"ReLU, He × {measured.scale:g}", "tanh": "tanh, large"}
+    names["shallow"] = f"{names['asked']}, {SHALLOW} hidden layers"
     return [
         picture(
             "lines",
@@ -180,7 +187,14 @@ def show(measured: Measured) -> list[Picture | Grid]:
                 "accuracy, %",
             ),
             [
-                (n, r, c.growth, "yes" if c.diverged[r] else "no", c.jump(r), 100 * c.accuracy[r])
+                (
+                    names[n],
+                    r,
+                    c.growth,
+                    "yes" if c.diverged[r] else "no",
+                    c.jump(r),
+                    100 * c.accuracy[r],
+                )
                 for n, c in measured.courses.items()
                 for r in RATES
             ],

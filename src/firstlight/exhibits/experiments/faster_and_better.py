@@ -82,7 +82,7 @@ def measure(pace: Pace, seed: int, *, layers: int = LAYERS) -> Measured:
         steps=steps,
         to_target={n: tuple(_reached(t.losses) for t in found) for n, found in trials.items()},
         accuracy={n: tuple(t.accuracy for t in found) for n, found in trials.items()},
-        losses={n: thinned(found[0].losses)[1] for n, found in trials.items()},
+        losses={n: thinned(found[0].losses, of=steps)[1] for n, found in trials.items()},
     )
 
 
@@ -130,28 +130,28 @@ def judge(measured: Measured) -> Judgement:
         *(noted(f"{name}: accuracy", a, "%") for name, a in mean.items()),
     ]
     verdict = HOLDS if all_met(checks) else CONDITIONAL if all_met(faster) else FAILS
+    unsure = [poor for poor, found in zip(POOR, better, strict=True) if not found.met]
     told = (
-        f"In {measured.steps} steps at the best rate of each, {measured.layers} layer"
-        f"{'s' if measured.layers > 1 else ''}: "
-        + ", ".join(f"{name} {_steps(steps[name])} and {mean[name]:.0%}" for name in STARTS)
+        f"Steps of {measured.steps} to a loss of {TARGET:g}, and accuracy, with {measured.layers}"
+        f" layers, each at its best rate: "
+        + "; ".join(f"{name} {_steps(steps[name])} and {mean[name]:.0%}" for name in STARTS)
+        + (f"; the good starts are not surely better than {' and '.join(unsure)}" if unsure else "")
         + "."
     )
     return Judgement(verdict=verdict, conditions=told, measurements=checks)
 
 
 def _steps(count: float) -> str:
-    return f"{count:.0f} steps to the target" if math.isfinite(count) else "never at the target"
+    return f"{count:.0f}" if math.isfinite(count) else "never"
 
 
 def show(measured: Measured) -> list[Picture | Grid]:
     """The curves, and steps and accuracy of each start."""
-    points = len(measured.losses["He"])
-    at = np.linspace(1, measured.steps, points).round().tolist()
     return [
         picture(
             "lines",
             "The same network from five starts",
-            x=at,
+            x=thinned(range(measured.steps))[0],
             y=measured.losses,
             x_title="step",
             y_title="loss of the batch",
@@ -161,13 +161,13 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             "Each at its best rate (– never)",
-            ("start", "median steps to the target", "lowest accuracy", "mean accuracy"),
+            ("start", "median steps to the target", "lowest accuracy, %", "mean accuracy, %"),
             [
                 (
                     n,
                     s if math.isfinite(s := float(np.median(measured.to_target[n]))) else None,
-                    min(a),
-                    float(np.mean(a)),
+                    100 * min(a),
+                    100 * float(np.mean(a)),
                 )
                 for n, a in measured.accuracy.items()
             ],

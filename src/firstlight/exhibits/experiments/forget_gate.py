@@ -111,7 +111,7 @@ def judge(measured: Measured) -> Judgement:
     ]
     checks = [
         *more,
-        at_least("accuracy that an open gate adds", gain, 0.1, "%"),
+        at_least("accuracy that the better of both open gates adds", gain, 0.1, "%"),
         *(noted(f"bias {b:g}: gradient, first step over last", v) for b, v in back.items()),
         *(
             noted(f"bias {b:g}: the gate alone, σ(b)ⁿ", _sigmoid(b) ** (measured.length - 1))
@@ -151,9 +151,9 @@ def show(measured: Measured) -> list[Picture | Grid]:
             f" {_sigmoid(2):.2f} of the memory per step.",
         ),
         table(
-            "Recalled symbols, each at its best rate",
+            "Recalled symbols, %, each at its best rate",
             ("bias of the forget gate", "lowest of the seeds", "mean"),
-            [(f"{b:g}", min(a), sum(a) / len(a)) for b, a in measured.accuracy.items()],
+            [(f"{b:g}", 100 * min(a), 100 * sum(a) / len(a)) for b, a in measured.accuracy.items()],
         ),
     ]
 

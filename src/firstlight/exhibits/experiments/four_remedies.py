@@ -55,6 +55,7 @@ class Measured:
     """By remedy: ‖δ‖ of each layer, and a trial at its best rate."""
 
     depth: int
+    steps: int
     delta: dict[str, tuple[float, ...]]
     trials: dict[str, Trial]
     guess: float
@@ -68,9 +69,9 @@ def measure(pace: Pace, seed: int, *, depth: int = DEPTH) -> Measured:
         seen = signals(build().double(), long.x[:BATCH], long.y[:BATCH])
         delta[name] = tuple(float(d.norm()) for d in seen.delta)
         trial = best_of_rates(build, data, RATES, steps=steps, seed=seed)
-        trials[name] = trial._replace(losses=thinned(trial.losses)[1])
+        trials[name] = trial._replace(losses=thinned(trial.losses, of=steps)[1])
     most = float(torch.bincount(data.y).max() / len(data.y))
-    return Measured(depth, delta, trials, most)
+    return Measured(depth, steps, delta, trials, most)
 
 
 def _remedies(depth: int, seed: int) -> dict[str, Callable[[], nn.Module]]:
@@ -132,7 +133,6 @@ def judge(measured: Measured) -> Judgement:
 def show(measured: Measured) -> list[Picture | Grid]:
     """Gradient by layer, accuracy and the curves."""
     shown = [name for name in measured.delta if name != "ReLU and He"]
-    points = max(len(trial.losses) for trial in measured.trials.values())
     ends = ", ".join(f"{n} {measured.trials[n].accuracy:.0%}" for n in measured.trials)
     return [
         picture(
@@ -150,16 +150,16 @@ def show(measured: Measured) -> list[Picture | Grid]:
         picture(
             "lines",
             "Training, each at its best rate",
-            x=list(range(1, points + 1)),
+            x=thinned(range(measured.steps))[0],
             y={name: measured.trials[name].losses for name in shown},
-            x_title="point of the training (equally spaced steps)",
+            x_title="step",
             y_title="loss of the batch",
             alt=f"Held-out accuracy at the end: {ends}.",
         ),
         table(
             "Held-out accuracy",
-            ("network", "learning rate", "accuracy"),
-            [(name, t.rate, t.accuracy) for name, t in measured.trials.items()],
+            ("network", "learning rate", "accuracy, %"),
+            [(name, t.rate, 100 * t.accuracy) for name, t in measured.trials.items()],
         ),
     ]
 

@@ -23,7 +23,7 @@ from firstlight.exhibits.experiment import (
     Judgement,
     Pace,
     all_met,
-    between,
+    interval_between,
     noted,
 )
 from firstlight.exhibits.networks import Filler, kept, mlp, passage, signals, start
@@ -119,16 +119,18 @@ def judge(measured: Measured) -> Judgement:
     checks: list[Measurement] = []
     said: list[str] = []
     for kind in KINDS:
-        means = []
+        means: list[float] = []
+        far: list[float] = []
         for which, way in enumerate(("length", "gradient")):
             mean, ends = _mean(measured.equal, kind, which)
             name = f"{kind}: {way}, factor of a layer"
-            checks.append(between(name, _worst(ends), 1 / 1.05, 1.05))
+            checks.append(interval_between(name, mean, ends, 1 / 1.05, 1.05))
+            far += ends
             means.append(mean)
         checks.append(
             noted(f"{kind}: signal, factor of a layer", _mean(measured.equal, kind, 2)[0])
         )
-        said.append(f"{kind} {means[0]:.2g} and {means[1]:.2g} ({kept(_worst(means))})")
+        said.append(f"{kind} {means[0]:.2g} and {means[1]:.2g} ({kept(_worst(far))})")
     for name in ("1/fan_in normal", "2/(fan_in + fan_out) normal"):
         mean = mean_interval([t[1] for t in measured.funnel["linear"][name]])[0]
         checks.append(noted(f"funnel of 256 to 32, {name}: gradient, factor of a layer", mean))

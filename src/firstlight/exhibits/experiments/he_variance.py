@@ -22,7 +22,7 @@ from firstlight.exhibits.experiment import (
     Pace,
     all_met,
     at_least,
-    between,
+    interval_between,
     noted,
 )
 from firstlight.exhibits.networks import kept, mlp, passage, start
@@ -90,13 +90,15 @@ def judge(measured: Measured) -> Judgement:
     checks: list[Measurement] = []
     said = []
     for kind in KINDS:
-        factors = []
+        factors: list[float] = []
+        worst: list[float] = []
         for which, way in enumerate(("length", "gradient")):
             mean, ends = _mean(measured, kind, which)
-            worst = max(ends, key=lambda v: max(v, 1 / max(v, 1e-9)))
-            checks.append(between(f"{kind}: {way}, factor of a layer", worst, 1 / 1.05, 1.05))
+            name = f"{kind}: {way}, factor of a layer"
+            checks.append(interval_between(name, mean, ends, 1 / 1.05, 1.05))
             factors.append(mean)
-        far = max(factors, key=lambda v: max(v, 1 / v))
+            worst += ends
+        far = max(worst, key=lambda v: max(v, 1 / max(v, 1e-9)))
         said.append(f"{kind} {factors[0]:.2f} and {factors[1]:.2f} ({kept(far)})")
     law = [mean_interval([t[0] for t in measured.factors["ReLU"][n]])[0] for n in LAWS]
     checks += [

@@ -49,7 +49,7 @@ class Measured:
     deep: dict[str, float]
     variance: dict[str, float]
     audit: dict[str, str]
-    audit_remarks: int
+    remarks: dict[str, tuple[str, ...]]
     planned: str
     planned_variance: float
 
@@ -58,7 +58,7 @@ def measure(pace: Pace, seed: int, *, activation: type[nn.Module] = nn.ReLU) -> 
     """The example with 2 and with 20 hidden layers of 64, from both starts."""
     draws, steps = pace.pick(3, 20), pace.pick(100, 600)
     predicted, measured, shallow, deep = {}, {}, {}, {}
-    variance, told, remarks = {}, {}, 0
+    variance, told, remarks = {}, {}, {}
     x = doubled().x[:256]
     for name, weight in STARTS.items():
         rows = []
@@ -82,7 +82,7 @@ def measure(pace: Pace, seed: int, *, activation: type[nn.Module] = nn.ReLU) -> 
         )
         found = fl.audit(start(_network(SHALLOW, activation), weight, seed=seed))
         told[name] = " or ".join(f"{law.words}" for law in found["2.weight"].laws[:2])
-        remarks += len(found.remarks) + len(found["2.weight"].remarks)
+        remarks[name] = tuple(str(remark) for remark in found["2.weight"].remarks)
     data = digits()
     entry = fl.plan(_network(SHALLOW, activation), data.x[:128], target=data.y[:128])["2.weight"]
     return Measured(
@@ -92,7 +92,7 @@ def measure(pace: Pace, seed: int, *, activation: type[nn.Module] = nn.ReLU) -> 
         deep=deep,
         variance=variance,
         audit=told,
-        audit_remarks=remarks,
+        remarks=remarks,
         planned=f"{entry.law} ({entry.reason})",
         planned_variance=float(getattr(entry.law, "std", float("nan")) ** 2),
     )
@@ -139,7 +139,10 @@ def judge(measured: Measured) -> Judgement:
         noted("Glorot: variance of a weight, 64 to 64, predicted", measured.variance["Glorot"]),
         noted("He: variance of a weight, 64 to 64, predicted", measured.variance["He"]),
         noted("plan: variance of a weight, 64 to 64", measured.planned_variance),
-        noted("remarks of audit on either network", float(measured.audit_remarks)),
+        *(
+            noted(f"{name}: remarks of audit on the second layer's weights", float(len(said)))
+            for name, said in measured.remarks.items()
+        ),
         *(
             noted(f"{name}: accuracy with {n} hidden layers", found[name], "%")
             for n, found in ((SHALLOW, measured.shallow), (DEEP, measured.deep))
@@ -161,7 +164,10 @@ def show(measured: Measured) -> list[Picture | Grid]:
     """Second moments by layer, predicted and measured, and what the tools say."""
     lines = {f"{name}, measured": m for name, m in measured.measured.items()}
     lines |= {f"{name}, predicted": m for name, m in measured.predicted.items()}
-    rows = [(f"audit of {name}'s network", told) for name, told in measured.audit.items()]
+    rows = [
+        (f"audit of {name}'s network", "; ".join((told, *measured.remarks[name])))
+        for name, told in measured.audit.items()
+    ]
     return [
         picture(
             "lines",
@@ -175,10 +181,10 @@ def show(measured: Measured) -> list[Picture | Grid]:
             f" Glorot's weights and {measured.measured['He'][-1]:.2g} with He's.",
         ),
         table(
-            "Held-out accuracy at the best rate",
+            "Held-out accuracy at the best rate, %",
             ("hidden layers", *STARTS),
             [
-                (f"{n}", *(found[name] for name in STARTS))
+                (f"{n}", *(100 * found[name] for name in STARTS))
                 for n, found in ((SHALLOW, measured.shallow), (DEEP, measured.deep))
             ],
         ),
@@ -201,9 +207,9 @@ EXPERIMENT = Experiment(
     ),
     lesson=(
         "Glorot's variance keeps the signal of a layer that passes it whole, and ReLU passes half,"
-        " so each layer of the classic example halves it. With one or two hidden layers the"
+        " so each layer of the classic example halves it. With two hidden layers the"
         " optimizer makes up for that and nobody notices, with twenty nothing is left to learn"
-        " from. An audit can name the law in the weights, but whether it suits the activation is"
-        " the question of a plan, and that answers with He."
+        " from. An audit remarks on Glorot's law behind ReLU and names the variance that keeps the"
+        " signal, and a plan draws that."
     ),
 )

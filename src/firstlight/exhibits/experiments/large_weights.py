@@ -166,7 +166,7 @@ def show(measured: Measured) -> list[Picture | Grid]:
             "lines",
             "Each start at its best rate",
             x=steps,
-            y={n: thinned(c.losses)[1] for n, c in curves.items()},
+            y={n: thinned(c.losses, of=measured.steps)[1] for n, c in curves.items()},
             x_title="step",
             y_title="loss of the batch",
             y_log=True,

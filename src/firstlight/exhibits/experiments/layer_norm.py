@@ -158,8 +158,8 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             f"Trained at one learning rate, {RATE:g}",
-            ("scale", "held-out accuracy", "weights moved, relative"),
-            [(f"{s:g}", ends[s], measured.moved[s]) for s in SCALES],
+            ("scale", "held-out accuracy, %", "weights moved, relative"),
+            [(f"{s:g}", 100 * ends[s], measured.moved[s]) for s in SCALES],
         ),
     ]
 
@@ -176,7 +176,8 @@ EXPERIMENT = Experiment(
     lesson=(
         "A norm divides by the size of what comes in, so the size of the weights before it does not"
         " show in what comes out, as long as it is large against √ε. The gradient is divided by"
-        " that size too, so weights c times as large move 1/c² as far relative to themselves at the"
-        " same learning rate. The scale is not free, it is a learning rate in disguise."
+        " that size too, so in a step weights c times as large move 1/c² as far relative to"
+        " themselves at the same learning rate. The scale is not free, it is a learning rate in"
+        " disguise."
     ),
 )

@@ -80,7 +80,7 @@ def judge(measured: Measured) -> Judgement:
         *(noted(f"{n}: best accuracy", max(v), "%") for n, v in measured.accuracies.items()),
     ]
     told = "; ".join(
-        f"{n} {low:g} to {high:g}" if decades else f"{n} none"
+        f"{n} {_words(low, high)}" if decades else f"{n} none"
         for n, (low, high, decades) in ranges.items()
     )
     conditions = (
@@ -90,6 +90,10 @@ def judge(measured: Measured) -> Judgement:
     )
     verdict = HOLDS if all_met(checks) else FAILS
     return Judgement(verdict=verdict, conditions=conditions, measurements=checks)
+
+
+def _words(low: float, high: float) -> str:
+    return f"{low:.2g} alone" if low == high else f"{low:.2g} to {high:.2g}"
 
 
 def show(measured: Measured) -> list[Picture | Grid]:
@@ -105,7 +109,9 @@ def show(measured: Measured) -> list[Picture | Grid]:
             y_title="held-out accuracy, %",
             x_log=True,
             alt="Best accuracy and its rate: "
-            + ", ".join(f"{n} {max(v):.0%} at {RATES[v.index(max(v))]:g}" for n, v in found.items())
+            + ", ".join(
+                f"{n} {max(v):.0%} at {RATES[v.index(max(v))]:.2g}" for n, v in found.items()
+            )
             + ".",
             caption=f"Mean of {measured.seeds} seeds, {measured.steps} steps.",
         ),

@@ -20,7 +20,7 @@ from firstlight.exhibits.experiment import (
     Judgement,
     Pace,
     all_met,
-    between,
+    interval_between,
     noted,
 )
 from firstlight.exhibits.networks import Passage, kept, passage
@@ -81,8 +81,8 @@ def judge(measured: Measured) -> Judgement:
             if kind == "LeCun's tanh":  # not what is taught: noted, to tell what was meant
                 checks.append(noted(name, mean))
             else:
-                checks.append(between(name, worst, 1 / 1.05, 1.05))
-            words.append(f"{mean:.2g} ({kept(mean)})")
+                checks.append(interval_between(name, mean, ends, 1 / 1.05, 1.05))
+            words.append(f"{mean:.2g} ({kept(worst)})")
         checks.append(
             noted(f"{kind}: signal, factor of a layer", mean_interval([t[2] for t in triples])[0])
         )

@@ -213,7 +213,7 @@ EXPERIMENT = Experiment(
     lesson=(
         "Before anything is learned the best guess is how frequent each class is, and a bias can"
         " say that without a single step. A network without it spends its first steps on this one"
-        " fact, and a head that starts too large spends some on unlearning its own noise. With"
-        " balanced classes the shares are all alike, and there is nothing to be saved."
+        " fact, one or two of them at its best learning rate and many at a low one. A larger head"
+        " begins at a higher loss, which by itself does not say that it comes down later."
     ),
 )

@@ -43,6 +43,7 @@ class Measured:
     apart: dict[str, tuple[float, ...]]
     delta: dict[str, tuple[float, ...]]
     trials: dict[str, Trial]
+    steps: int
     law: str
     guess: float
 
@@ -67,10 +68,10 @@ def measure(pace: Pace, seed: int, *, mirrored: bool = True) -> Measured:
             seed=seed,
             optimizer=torch.optim.Adam,
         )
-        trials[name] = trial._replace(losses=thinned(trial.losses)[1])
+        trials[name] = trial._replace(losses=thinned(trial.losses, of=steps)[1])
     law = "Glorot's weights" if plan is None else str(plan["100.weight"].law)
     most = float(torch.bincount(data.y).max() / len(data.y))
-    return Measured(apart, delta, trials, law, most)
+    return Measured(apart, delta, trials, steps, law, most)
 
 
 def _bare() -> nn.Sequential:
@@ -129,16 +130,16 @@ def show(measured: Measured) -> list[Picture | Grid]:
         picture(
             "lines",
             "Training a hundred sigmoid layers",
-            x=list(range(1, max(map(len, curves.values())) + 1)),
+            x=thinned(range(measured.steps))[0],
             y=curves,
-            x_title="point of the training (equally spaced steps)",
+            x_title="step",
             y_title="loss of the batch",
             alt=f"Held-out accuracy at the end: {told}.",
         ),
         table(
             "After training",
-            ("start", "learning rate", "held-out accuracy"),
-            [(name, t.rate, t.accuracy) for name, t in measured.trials.items()],
+            ("start", "learning rate", "held-out accuracy, %"),
+            [(name, t.rate, 100 * t.accuracy) for name, t in measured.trials.items()],
         ),
     ]
 
@@ -155,7 +156,7 @@ EXPERIMENT = Experiment(
     lesson=(
         "A sigmoid has a mean of one half that drowns the signal and a slope of at most one quarter"
         " that eats the gradient. Two units with opposite weights give σ(z) − σ(−z), where the mean"
-        " is gone, and a gain of about four mends the slope for both directions at once. What"
-        " random weights cannot do at any variance, an arrangement of the same weights does."
+        " is gone, and a gain that makes up for the slope mends both directions at once. What"
+        " Glorot's weights cannot do here, an arrangement of weights in opposite pairs does."
     ),
 )

@@ -173,7 +173,7 @@ EXPERIMENT = Experiment(
     lesson=(
         "The random parts of n weights add up to √n, a common mean adds up to n, so it wins though"
         " it looks small. Units then hear mostly the same sum, become parallel, and pass on a"
-        " signal that grows with every layer. Means belong at zero, and in a wide layer even a"
-        " small one is felt."
+        " signal that grows with every layer. Means belong at zero, and by this count a small"
+        " one is felt the sooner the wider the layer."
     ),
 )

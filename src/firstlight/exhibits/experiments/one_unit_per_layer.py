@@ -57,7 +57,7 @@ class Measured:
 
 def measure(pace: Pace, seed: int, *, weight: Filler = CONSTANT) -> Measured:
     """Train both networks of each width side by side."""
-    steps = pace.pick(250, 350)
+    steps = pace.pick(200, 250)  # later rounding tells equal units apart
     return Measured(steps, {n: _pair(n, weight, steps, seed) for n in WIDTHS})
 
 
@@ -141,7 +141,7 @@ def judge(measured: Measured) -> Judgement:
         f"Over {measured.steps} steps networks of {', '.join(map(str, pairs))} units per layer and"
         f" of one differ by at most {worst:.1g} in loss while it falls by"
         f" {_least_fall(measured):.2g} or more; at one plain learning rate they would differ by"
-        f" {plain:.1g}, since n equal units also learn n times as fast."
+        f" {plain:.2g}, since n equal units also learn n times as fast."
     )
     verdict = HOLDS if all_met(checks) else FAILS
     return Judgement(verdict=verdict, conditions=conditions, measurements=checks)

@@ -110,7 +110,7 @@ def judge(measured: Measured) -> Judgement:
     conditions = (
         f"With {measured.steps} steps at the best of two rates an adaptive optimizer beats SGD by"
         f" ten points from these starts: {_named(helped)}; it comes within five points of the good"
-        f" start ({aim + NEAR:.0%}) from: {_named(rescued)}; and not from: {_named(lost)}."
+        f" start ({aim + NEAR:.0%}) from {_named(rescued)}, and not from {_named(lost)}."
     )
     if verdict == FAILS and all_met(checks):
         checks.append(
@@ -164,11 +164,10 @@ EXPERIMENT = Experiment(
     ),
     lesson=(
         "Adam divides each gradient by its own size, so a gradient that is merely small is no"
-        " obstacle, and small random weights train nearly as well as good ones; large ones train"
-        " in part. What it cannot do is"
-        " tell equal units apart or move a weight whose gradient is exactly zero, so constant"
-        " weights keep one unit per layer and zero ones stay zero under every optimizer."
-        " An adaptive optimizer mends the"
-        " scale of a start, never its symmetry."
+        " obstacle: it trains small random weights, and large ones in part, where plain descent"
+        " stays at a guess. What it cannot do is tell equal units apart or move a weight whose"
+        " gradient is exactly zero, so constant weights keep one unit per layer and zero ones stay"
+        " zero under every optimizer. An adaptive optimizer mends the scale of a start as far as"
+        " that goes, never its symmetry."
     ),
 )

@@ -171,9 +171,9 @@ def show(measured: Measured) -> list[Picture | Grid]:
             + ".",
         ),
         table(
-            "Recalled symbols, each at its best rate",
+            "Recalled symbols, %, each at its best rate",
             ("start", "lowest of the seeds", "mean"),
-            [(name, min(a), sum(a) / len(a)) for name, a in measured.accuracy.items()],
+            [(name, 100 * min(a), 100 * sum(a) / len(a)) for name, a in measured.accuracy.items()],
         ),
     ]
 

@@ -182,9 +182,11 @@ def judge(measured: Measured) -> Judgement:
         for k, v in measured.lost_gradient.items()
     ]
     zeros = ", ".join(f"{run.zero:g}" for run in measured.small.values())
+    found = "; ".join(told)
+    never = f" (nan: never in {measured.depth})" if "nan" in f"{found}, {zeros}" else ""
     conditions = (
-        f"First infinite layer in float32, float16 and bfloat16 (nan: never in {measured.depth}):"
-        f" {'; '.join(told)}; all zero with deviation {SMALL:g} at layers {zeros}; one step made"
+        f"First infinite layer in float32, float16 and bfloat16{never}:"
+        f" {found}; all zero with deviation {SMALL:g} at layers {zeros}; one step made"
         f" {weights:.0%} of the weights NaN."
     )
     verdict = HOLDS if all_met(checks) else FAILS
@@ -232,7 +234,7 @@ EXPERIMENT = Experiment(
     ),
     lesson=(
         "A factor per layer becomes a power of the depth, and a power leaves every number format"
-        " at a layer that logarithms foresee. Infinity turns into NaN one or two layers on, as"
+        " at a layer that logarithms foresee. Infinity turns into NaN within two layers, as"
         " infinity minus infinity or zero times infinity, and one update then spreads NaN to nearly"
         " all weights. Bfloat16 has the range of float32 with fewer digits, while float16 ends at"
         " 65504, so a weight of a million does not even fit."

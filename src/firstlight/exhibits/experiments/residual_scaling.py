@@ -167,8 +167,8 @@ def show(measured: Measured) -> list[Picture | Grid]:
         ),
         table(
             f"{measured.trained} branches trained, each at its best rate",
-            ("scale of the branches", "learning rate", "held-out accuracy"),
-            [(name, measured.rate[name], measured.accuracy[name]) for name in POWERS],
+            ("scale of the branches", "learning rate", "held-out accuracy, %"),
+            [(name, measured.rate[name], 100 * measured.accuracy[name]) for name in POWERS],
         ),
     ]
 

@@ -43,6 +43,8 @@ SMALL: dict[str, Filler] = {
 }
 """Both of deviation 0.01."""
 
+UNIFORM = "small uniform, 4 hidden"
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -65,6 +67,7 @@ def measure(pace: Pace, seed: int, *, weight: Filler | None = None) -> Measured:
         for name, filler in few.items():
             place = f"{name}, {hidden} hidden"
             accuracies[place] = _accuracies(hidden, filler, epochs, seed)
+    accuracies[UNIFORM] = _accuracies(4, small["uniform"], epochs, seed)
     return Measured(*_chain(0.1), deltas, accuracies)
 
 
@@ -124,6 +127,12 @@ def judge(measured: Measured) -> Judgement:
             "%",
         ),
         at_most("ReLU, 4 hidden layers: last accuracy", small[-1], round(he[-1] - chance, 3), "%"),
+        at_most(
+            "ReLU, 4 hidden layers, uniform: last accuracy",
+            accuracies[UNIFORM][-1],
+            round(he[-1] - chance, 3),
+            "%",
+        ),
         *(
             noted(f"ReLU, {law}: gradient left at layer 1", deltas[f"ReLU, {law}"][0])
             for law in SMALL
@@ -140,7 +149,8 @@ def judge(measured: Measured) -> Judgement:
         f" (tanh), {deltas['sigmoid, normal'][0]:.1g} (sigmoid) and"
         f" {deltas['ReLU, normal'][0]:.1g} (ReLU) of the gradient; with four"
         f" hidden layers ReLU has {small[0]:.0%} right after one epoch"
-        f" and {small[-1]:.0%} after {len(small)}, against {he[0]:.0%} and {he[-1]:.0%} from He's"
+        f" and {small[-1]:.0%} after {len(small)} (uniform:"
+        f" {accuracies[UNIFORM][-1]:.0%}), against {he[0]:.0%} and {he[-1]:.0%} from He's"
         f" start, and with one hidden layer {shallow[-1]:.0%}."
     )
     return Judgement(verdict=verdict, conditions=conditions, measurements=checks)

@@ -128,8 +128,8 @@ def judge(measured: Measured) -> Judgement:
     least, most = noisy[min(noisy)], noisy[max(noisy)]
     checks = [
         at_least("noises that made units differ and the loss fall", broken, len(noisy)),
-        at_least("steps against log noise: share explained", straight, 0.9),
-        at_least("that share less a power law's", straight - power, 0.0),
+        at_least("steps against log noise: share of variance explained", straight, 0.9),
+        at_least("that share, beyond what a power law explains", straight - power, 0.0),
         at_most("steps until units differ, noise 1e-9", least.differ, measured.steps, "steps"),
         noted("steps that each factor of ten less costs", per_decade, "steps"),
         noted("steps until the loss falls, noise 1e-9", least.fell, "steps"),
@@ -227,7 +227,7 @@ EXPERIMENT = Experiment(
     lesson=(
         "Equal units stand on a ridge: exactly equal they stay, and the least difference grows by"
         " the same factor in every step. So noise a million times smaller is not a million times"
-        " slower, and even the rounding of numbers frees units in the end. What a tiny noise costs"
-        " is the time until the units part, which a proper start does not spend."
+        " slower, and even the rounding of numbers can free units in the end. What a tiny noise"
+        " costs is the time until the units part, which a proper start does not spend."
     ),
 )

@@ -44,6 +44,7 @@ class Measured:
     """Signals and gradients by layer, and a trial for each optimizer and start."""
 
     depth: int
+    steps: int
     moment: dict[str, tuple[float, ...]]
     delta: dict[str, tuple[float, ...]]
     trials: dict[str, dict[str, Trial]]
@@ -70,9 +71,9 @@ def measure(pace: Pace, seed: int, *, depth: int = DEPTH) -> Measured:
                 seed=seed,
                 optimizer=make,
             )
-            trials[optimizer][name] = trial._replace(losses=thinned(trial.losses)[1])
+            trials[optimizer][name] = trial._replace(losses=thinned(trial.losses, of=steps)[1])
     most = float(torch.bincount(data.y).max() / len(data.y))
-    return Measured(depth, moment, delta, trials, most)
+    return Measured(depth, steps, moment, delta, trials, most)
 
 
 def judge(measured: Measured) -> Judgement:
@@ -120,7 +121,6 @@ def show(measured: Measured) -> list[Picture | Grid]:
     curves = {
         f"{n}, {o}": t.losses for o, found in measured.trials.items() for n, t in found.items()
     }
-    longest = max(map(len, curves.values()))
     return [
         picture(
             "lines",
@@ -136,16 +136,19 @@ def show(measured: Measured) -> list[Picture | Grid]:
         picture(
             "lines",
             "Training, each at its best rate",
-            x=list(range(1, longest + 1)),
+            x=thinned(range(measured.steps))[0],
             y=curves,
-            x_title="point of the training (equally spaced steps)",
+            x_title="step",
             y_title="loss of the batch",
             alt="Losses at the end: " + ", ".join(f"{n} {c[-1]:.2f}" for n, c in curves.items()),
         ),
         table(
-            "Held-out accuracy",
+            "Held-out accuracy, %",
             ("optimizer", *STARTS),
-            [(o, *(t.accuracy for t in found.values())) for o, found in measured.trials.items()],
+            [
+                (o, *(100 * t.accuracy for t in found.values()))
+                for o, found in measured.trials.items()
+            ],
         ),
     ]
 

@@ -109,7 +109,7 @@ def _rule(shift: float, gain: float, steps: int, seeds: list[int]) -> Rule:
         variance_kept=float(b.var() / a.var()),
         rate=rate,
         costs=costs[rate],
-        losses=thinned(done[RATES.index(rate) * len(seeds)].losses)[1],
+        losses=thinned(done[RATES.index(rate) * len(seeds)].losses, of=steps)[1],
     )
 
 
@@ -144,8 +144,7 @@ def judge(measured: Measured) -> Judgement:
     bad = sum(cost for _, _, cost in costly)
     verdict = HOLDS if all_met(checks) else CONDITIONAL if bad else FAILS
     told = ", ".join(
-        f"{mean:.2f} nats ({name}; {'a cost' if cost else 'no clear cost'})"
-        for name, mean, cost in costly
+        f"{mean:.2f} nats ({name}{'' if cost else ', not clearly'})" for name, mean, cost in costly
     )
     conditions = (
         f"Over {measured.steps} steps and {len(neither.costs)} seeds, six tanh layers, each at its"
