@@ -64,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     data = digits()
-    model = started(TASK, options.depth, "plan", data[0])
+    model = started(TASK, options.depth, "plan", data[0], seed=0)
     drawn = [parameter.detach().clone() for parameter in model.parameters()]
     planned = operating(ActivationRef(name="tanh"), options.depth).length
     lengths = (planned, *options.lengths)
@@ -89,6 +89,7 @@ def main() -> None:
                         bias_rate=bias_rate,
                         steps=options.steps,
                         seconds=math.inf,
+                        seed=0,
                     )
                     with torch.no_grad():
                         apart = spread(model[:-1](data[2]))

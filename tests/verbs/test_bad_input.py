@@ -387,7 +387,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[FirstlightError], str]] = {
     "ragged data": (
         lambda: raced(data=([[1.0], [1.0, 2.0]], [0, 1], x(), y())),
         BadInputError,
-        "data: a list that is no array",
+        "data: a list whose rows differ in length or kind",
     ),
     "words for data": (
         lambda: raced(data=("abcd", y(), x(), y())),
