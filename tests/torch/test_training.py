@@ -20,7 +20,7 @@ from torch.nn.utils import parametrizations
 
 from firstlight.frameworks.torch.training import together, train
 from firstlight.frameworks.torch.training_alike import signature
-from firstlight.frameworks.torch.training_chain import chain_of
+from firstlight.frameworks.torch.training_chain import ELEMENTWISE, chain_of
 from firstlight.frameworks.torch.training_data import Data
 from firstlight.frameworks.torch.training_single import train_single
 from firstlight.frameworks.torch.training_stacked import train_stacked
@@ -94,26 +94,8 @@ def mlp(*between: nn.Module, width: int = 6) -> nn.Module:
 
 
 ACTIVATIONS: tuple[Build, ...] = (
-    nn.ReLU,
+    *ELEMENTWISE,
     lambda: nn.ReLU(inplace=True),
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.SELU,
-    nn.CELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Tanh,
-    nn.Hardtanh,
-    nn.Sigmoid,
-    nn.LogSigmoid,
-    nn.Hardsigmoid,
-    nn.Hardswish,
-    nn.Softplus,
-    nn.Softsign,
-    nn.Tanhshrink,
-    nn.Identity,
     lambda: nn.Dropout(0.3),
     lambda: nn.Dropout(0.3, inplace=True),
     lambda: nn.Dropout(0.0),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from firstlight.exhibits.experiment import (
     noted,
 )
 from firstlight.exhibits.pictures import picture, table
-from firstlight.exhibits.training import best_of_rates
+from firstlight.exhibits.sequences import gradient_by_step, recall
 from firstlight.records.exhibit import Grid, Picture
 
 BIASES = (0.0, 1.0, 2.0)
@@ -66,23 +67,13 @@ def measure(pace: Pace, seed: int, *, length: int = 30) -> Measured:
     seeds, steps = pace.pick(2, 5), pace.pick(80, 300)
     gradient, accuracy = {}, {}
     for bias in BIASES:
-        data = _sequences(length, seed)
-        torch.manual_seed(seed)
-        x = data.x[:64].double().requires_grad_()
-        nn.functional.cross_entropy(_Memory(bias).double()(x), data.y[:64]).backward()
-        assert x.grad is not None
-        gradient[bias] = tuple(x.grad.square().sum((0, 2)).sqrt().tolist())
-        accuracy[bias] = tuple(
-            best_of_rates(
-                lambda bias=bias, s=s: _started(bias, s),  # type: ignore[misc]
-                _sequences(length, s),
-                RATES,
-                steps=steps,
-                seed=s,
-                optimizer=torch.optim.Adam,
-                batch=32,
-            ).accuracy
-            for s in range(10 * seed, 10 * seed + seeds)
+        gradient[bias] = gradient_by_step(_started(bias, seed), _sequences(length, seed))
+        accuracy[bias] = recall(
+            partial(_started, bias),
+            partial(_sequences, length),
+            RATES,
+            steps=steps,
+            seeds=range(10 * seed, 10 * seed + seeds),
         )
     return Measured(length, gradient, accuracy)
 

@@ -8,6 +8,7 @@ remember and learn over longer times.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from firstlight.exhibits.experiment import (
     noted,
 )
 from firstlight.exhibits.pictures import picture, table
-from firstlight.exhibits.training import best_of_rates
+from firstlight.exhibits.sequences import gradient_by_step, recall
 from firstlight.records.exhibit import Grid, Picture
 
 HIDDEN, SYMBOLS, SHOWN, NOISE = 48, 4, 8, 0.01
@@ -78,22 +79,13 @@ def measure(pace: Pace, seed: int, *, delay: int = 50) -> Measured:
         values = [torch.linalg.svdvals(torch.linalg.matrix_power(square, t)) for t in powers]
         largest[name] = tuple(float(v[0]) for v in values)
         median[name] = tuple(float(v.median()) for v in values)
-        data = _sequences(delay, seed)
-        x = data.x[:64].double().requires_grad_()
-        nn.functional.cross_entropy(_Recurrent(weight, seed).double()(x), data.y[:64]).backward()
-        assert x.grad is not None
-        gradient[name] = tuple(x.grad.square().sum((0, 2)).sqrt().tolist())
-        accuracy[name] = tuple(
-            best_of_rates(
-                lambda weight=weight, s=s: _Recurrent(weight, s),  # type: ignore[misc]
-                _sequences(delay, s),
-                RATES,
-                steps=steps,
-                seed=s,
-                optimizer=torch.optim.Adam,
-                batch=32,
-            ).accuracy
-            for s in range(10 * seed, 10 * seed + seeds)
+        gradient[name] = gradient_by_step(_Recurrent(weight, seed), _sequences(delay, seed))
+        accuracy[name] = recall(
+            partial(_Recurrent, weight),
+            partial(_sequences, delay),
+            RATES,
+            steps=steps,
+            seeds=range(10 * seed, 10 * seed + seeds),
         )
     return Measured(delay, powers, largest, median, gradient, accuracy)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 Chain = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 _Link = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 
-_ELEMENTWISE = (
+ELEMENTWISE = (
     nn.ReLU,
     nn.ReLU6,
     nn.LeakyReLU,
@@ -91,7 +91,7 @@ def _link(module: nn.Module, names: Mapping[int, str]) -> _Link | None:
     if type(module) is nn.Flatten and module.start_dim >= 1:
         start, end = module.start_dim + 1, module.end_dim + (module.end_dim >= 0)
         return lambda _, x: x.flatten(start, end)
-    if type(module) in _ELEMENTWISE:
+    if type(module) in ELEMENTWISE:
         return lambda _, x: _elementwise(module, x)
     return None
 
