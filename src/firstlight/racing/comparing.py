@@ -15,14 +15,8 @@ LEVEL = 0.05
 """A difference is called one if its corrected p-value is at most this."""
 
 
-def paired_difference(
-    a: Start, b: Start, worst: float | None = None
-) -> tuple[float, tuple[float, float]]:
-    """Mean and interval of a − b over the seeds that both ran."""
-    return mean_interval(_paired(a, b, worst))
-
-
 def _paired(a: Start, b: Start, worst: float | None) -> list[float]:
+    """a − b over the seeds that both ran."""
     scores = {run.seed: counted(run, worst) for run in b.runs}
     return [counted(run, worst) - scores[run.seed] for run in a.runs if run.seed in scores]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,14 +149,13 @@ def summarize(
     if scores is None:
         return found
     areas = bootstrap_mean(_areas(scores, looks))
-    values = dict(vars(found))
-    values |= {
-        "curve": _curve(looks, scores),
-        "area": float(areas[0][0]),
-        "area_interval": (float(areas[1][0]), float(areas[2][0])),
-        "reach": None if target is None else reach(scores, looks, target, higher_is_better),
-    }
-    return Start(**values)
+    return replace(
+        found,
+        curve=_curve(looks, scores),
+        area=float(areas[0][0]),
+        area_interval=(float(areas[1][0]), float(areas[2][0])),
+        reach=None if target is None else reach(scores, looks, target, higher_is_better),
+    )
 
 
 def _scores(
