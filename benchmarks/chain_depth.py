@@ -15,7 +15,6 @@ from rich.table import Table
 
 import firstlight as fl
 from firstlight.planning import context
-from firstlight.racing.comparing import paired_difference
 
 
 def main() -> None:
@@ -30,15 +29,16 @@ def main() -> None:
         race = fl.race(
             lambda depth=depth: chain("relu", depth, width=64),
             digits(),
-            techniques=("he_normal", "plan"),
+            techniques=("plan", "he_normal"),
             seeds=options.seeds,
             steps=options.steps,
             learning_rates=RATES,
             search_seeds=1,
         )
         he, plan = race["he_normal"], race["plan"]
-        mean, (low, high) = paired_difference(plan, he)
-        difference = f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        found = race.comparisons[0]
+        low, high = (f"{100 * end:+.1f}" for end in found.interval)
+        difference = f"{100 * found.difference:+.1f} ({low} to {high})"
         table.add_row(str(depth), f"{he.mean:.1%}", f"{plan.mean:.1%}", difference)
     Console().print(table)
 

@@ -16,7 +16,7 @@ LEVEL = 0.05
 
 
 def _paired(a: Start, b: Start, worst: float | None) -> list[float]:
-    """a − b over the seeds that both ran."""
+    """Differences a − b over the seeds that both ran."""
     scores = {run.seed: counted(run, worst) for run in b.runs}
     return [counted(run, worst) - scores[run.seed] for run in a.runs if run.seed in scores]
 
