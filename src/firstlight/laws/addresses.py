@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import unicodedata
+from functools import lru_cache
 from typing import SupportsIndex
 
 from firstlight.errors import BadInputError
@@ -20,6 +21,7 @@ _WRAPPERS = frozenset(
 )
 
 
+@lru_cache(maxsize=1 << 16)  # a model's names are asked for again and again
 def canonical_name(name: str) -> str:
     """A parameter's name without the prefixes of wrappers, in Unicode's NFC form.
 

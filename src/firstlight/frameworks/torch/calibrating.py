@@ -49,7 +49,7 @@ class Calibrator(Tracer):
         model: whose modules name the operations.
         parameters: canonical names by tensor identity.
         weights: those with a target, by name.
-        biases: names of all biases.
+        biases: names of all biases with one axis.
         centred: names of the biases that shall take the mean off; ``shifts`` has what they became,
             divided by the weight's factor.
     """

@@ -27,7 +27,7 @@ from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.balancing import balanced
 from firstlight.frameworks.torch.calibrating import Calibrator
 from firstlight.frameworks.torch.guard import untouched
-from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
+from firstlight.frameworks.torch.layouts import named_tensors, vector_biases
 from firstlight.frameworks.torch.observing import check_model
 from firstlight.frameworks.torch.pooling import arrives, common_step, pooled
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
@@ -66,7 +66,7 @@ class _Passes:
         """For each weight and batch, the logarithms of the factors that its uses asked for."""
         self.errors: dict[str, list[list[float]]] = {}
         self.shifts: dict[str, tuple[str, list[Tensor]]] = {}
-        self.biases = {p.name for p in describe_parameters(model) if p.kind == "bias"}
+        self.biases = vector_biases(model)
         self.centred = {n: named[n] for n in centred}
         self.drawn_biases = {n: named[n].detach().clone() for n in centred}
         self.forwards = 0

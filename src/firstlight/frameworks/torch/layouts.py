@@ -317,6 +317,12 @@ def named_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: tensor for name, tensor, _ in _owners(model)}
 
 
+def vector_biases(model: nn.Module) -> frozenset[str]:
+    """Canonical names of the biases with one axis."""
+    vectors = (each for each in _owners(model) if each[1].dim() == 1)
+    return frozenset(each[0] for each in vectors if _describe(*each).kind == "bias")
+
+
 def module_of(model: nn.Module, name: str) -> nn.Module:
     """The module that owns the parameter of this canonical name (the first one of a tie).
 

@@ -115,11 +115,18 @@ def factor_of(weight: Weight, product: Tensor, offset: Tensor | None) -> float |
         return None
     if offset is None:
         return math.sqrt(weight.target / square)
-    mixed = (product * offset).mean().item()
-    constant = mean_square(offset.expand_as(product))
+    mixed = (_mean_where_constant(product, offset) * offset).mean().item()
+    constant = mean_square(offset)  # broadcasting repeats each number equally often
     discriminant = mixed**2 + square * (weight.target - constant)
     factor = (math.sqrt(discriminant) - mixed) / square if discriminant > 0 else 0.0
     if factor > 0 and math.isfinite(factor):
         return factor
     weight.unreachable += 1
     return None
+
+
+def _mean_where_constant(product: Tensor, offset: Tensor) -> Tensor:
+    """The mean over the axes along which an offset does not change; these keep length one."""
+    lead = product.dim() - offset.dim()
+    axes = [i for i in range(product.dim()) if i < lead or offset.shape[i - lead] == 1]
+    return product.mean(dim=axes, keepdim=True) if axes else product
