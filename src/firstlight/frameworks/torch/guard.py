@@ -174,8 +174,12 @@ class _GeneratorState:
 _State = _TensorState | _ContainerState | _ArrayState | _GeneratorState
 
 
+_NEVER_CHANGED = frozenset({type(None), bool, int, float, str, bytes, torch.dtype, torch.device})
+"""Most of what a module holds; told by exact type, since asking torch's types is slow."""
+
+
 def _visit(value: Any, found: dict[int, _State]) -> None:
-    if id(value) in found:
+    if type(value) in _NEVER_CHANGED or id(value) in found:
         return
     if isinstance(value, Tensor):
         found[id(value)] = _TensorState(value)
