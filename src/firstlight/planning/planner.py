@@ -124,6 +124,7 @@ def make_technique_plan(
                     reason=f"{chosen.name}, as asked: {chosen.formula}",
                     source=chosen.source,
                     zero_row=parameter.padding_index,
+                    address=parameter.address,
                 )
             )
         else:

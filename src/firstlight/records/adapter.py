@@ -61,8 +61,11 @@ class Adapter(Protocol):
         """Each parameter's canonical name and a copy of its values (16-bit types widened)."""
         ...
 
-    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:
-        """Write values (float32 if drawn) into named parameters, rounding once to their type."""
+    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> Any:
+        """Write values (float32 if drawn) into named parameters, rounding once to their type.
+
+        Returns the model that carries them: the same one, or a new one where models are immutable.
+        """
         ...
 
     def several(self, batch: Any, *, inputs: Callable[[Any], Any] | None, most: int) -> list[Any]:

@@ -29,7 +29,8 @@ _CLASSES: dict[str, type] = {
 def encode(value: Any) -> Any:
     """A record, tuple, dictionary or number as plain JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
-        body = {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+        saved = (f.name for f in fields(value) if f.metadata.get("saved", True))
+        body = {name: encode(getattr(value, name)) for name in saved}
         return {_TAG: type(value).__name__, **body}
     if isinstance(value, tuple | list):
         return [encode(item) for item in value]

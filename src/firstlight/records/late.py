@@ -7,7 +7,11 @@ free of imports from the rooms below it: a name is resolved when the method is c
 from __future__ import annotations
 
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
+
+NOT_SAVED = MappingProxyType({"saved": False})
+"""Metadata of a field that holds an object of the user's, not data: files leave it out."""
 
 _TABLE = {
     "apply": "firstlight.verbs.apply:apply",

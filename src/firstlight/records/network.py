@@ -123,6 +123,8 @@ class Parameter:
         padding_index: the row of an embedding that must stay zero, if any.
         parametrization: what makes the weight from this tensor: ``weight_norm``, ``spectral_norm``
             or the name of a class; None where the tensor is the weight.
+        address: the name that its numbers are drawn under, where that is another: ``fc1.weight``
+            for Keras's and Flax's ``fc1.kernel``, so that one seed gives one network everywhere.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Parameter:
     ties: tuple[str, ...] = ()
     padding_index: int | None = None
     parametrization: str | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import log
 from typing import Any, Literal, Protocol, TypeVar
 
 from firstlight.errors import BadInputError, near_names
 from firstlight.records.checkup import Checkup
-from firstlight.records.late import Shown, call
+from firstlight.records.late import NOT_SAVED, Shown, call
 from firstlight.records.law import Law
 from firstlight.records.network import Layout, Network
 
@@ -94,6 +94,7 @@ class PlanEntry:
     rows: tuple[int, int] | None = None
     target: float | None = None
     calibrate: bool = False
+    address: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +257,8 @@ class Receipt(Shown):
         plan: the plan that was carried out.
         before: checkup of the model as it came (`initialize` only).
         after: checkup of the model as it is now (`initialize` only).
+        model: the model that carries the new weights: the one that was given, changed in place, or
+            a new one where models are immutable, as in JAX. It is not saved with the receipt.
         model: the new model where models are immutable (JAX); None where it was changed in place.
     """
 
@@ -265,6 +268,7 @@ class Receipt(Shown):
     plan: Plan
     before: Checkup | None = None
     after: Checkup | None = None
+    model: Any = field(default=None, repr=False, compare=False, metadata=NOT_SAVED)
 
     def __getitem__(self, name: str) -> ReceiptEntry:
         return by_name(self.entries, name, "receipt")

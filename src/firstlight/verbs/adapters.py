@@ -9,9 +9,13 @@ from typing import Any, cast
 from firstlight.errors import BadInputError
 from firstlight.records.adapter import Adapter
 
-# Framework module, class of its models, adapter. In order: under Keras's torch backend a Keras
-# layer is a torch module too, so Keras will stand before torch.
-_TABLE = (("torch", "torch.nn:Module", "firstlight.frameworks.torch.adapter:TorchAdapter"),)
+# Framework module, what tells its models, adapter. In order: under Keras's torch backend a Keras
+# layer is a torch module too, so Keras stands before torch.
+_TABLE = (
+    ("keras", "firstlight.frameworks.keras.adapter:is_model", "KerasAdapter"),
+    ("torch", "firstlight.frameworks.torch.adapter:is_model", "TorchAdapter"),
+    ("jax", "firstlight.frameworks.jax.adapter:is_model", "JaxAdapter"),
+)
 
 
 def _lookup(path: str) -> Any:
@@ -25,9 +29,10 @@ def adapter_for(model: Any) -> Adapter:
     Raises:
         BadInputError: the model is of no framework that Firstlight reads.
     """
-    for framework, model_class, adapter in _TABLE:
-        if framework in sys.modules and isinstance(model, _lookup(model_class)):
-            return cast(Adapter, _lookup(adapter)())
+    for framework, is_model, adapter in _TABLE:
+        if framework in sys.modules and _lookup(is_model)(model):
+            room = is_model.partition(":")[0]
+            return cast(Adapter, _lookup(f"{room}:{adapter}")())
     if isinstance(model, type):
         raise BadInputError(
             f"model: {model.__module__}.{model.__name__} is a class; make a model of it first:"
@@ -35,5 +40,6 @@ def adapter_for(model: Any) -> Adapter:
         )
     raise BadInputError(
         f"model: {type(model).__module__}.{type(model).__name__} is not a model that Firstlight"
-        " reads; expected a torch.nn.Module"
+        " reads; expected a torch.nn.Module, a Keras model, or of JAX a Flax or Equinox module,"
+        " (linen module, variables) or (function, parameters)"
     )

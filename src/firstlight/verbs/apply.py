@@ -21,7 +21,8 @@ def drawn(entry: PlanEntry, seed: int, namespace: str) -> NDArray[np.float32]:
     """The values that a plan's entry asks for, in storage order."""
     if entry.law is None:
         raise BadInputError(f"{entry.name}: kept by the plan, there is nothing to draw")
-    values = draw(entry.law, entry.layout, name=entry.name, seed=seed, namespace=namespace)
+    name = entry.address or entry.name
+    values = draw(entry.law, entry.layout, name=name, seed=seed, namespace=namespace)
     if entry.zero_row is not None:
         values[entry.zero_row] = 0
     return values
@@ -91,7 +92,8 @@ def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "
         namespace: give two models with equal names different ones, or they start as clones.
 
     Returns:
-        A `Receipt`: asked against achieved for each parameter.
+        A `Receipt`: asked against achieved for each parameter; ``.model`` carries the weights,
+        a new model where models are immutable, as in JAX.
 
     Raises:
         BadInputError: the plan is for other parameters; nothing has been written then.
@@ -99,10 +101,10 @@ def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "
     adapter = adapter_for(model)
     check_fits(adapter, model, plan, namespace)
     chosen = adapter.initial_seed() if seed is None else checked_seed(seed)
-    adapter.write(model, arrays(adapter, model, plan, chosen, namespace))
-    achieved = {name: _achieved(values) for name, values in adapter.values(model)}
+    written = adapter.write(model, arrays(adapter, model, plan, chosen, namespace))
+    achieved = {name: _achieved(values) for name, values in adapter.values(written)}
     entries = tuple(
         ReceiptEntry(name=e.name, action=e.action, asked=e.law, achieved=achieved[e.name])
         for e in plan
     )
-    return Receipt(entries=entries, seed=chosen, namespace=namespace, plan=plan)
+    return Receipt(entries=entries, seed=chosen, namespace=namespace, plan=plan, model=written)

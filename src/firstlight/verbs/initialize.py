@@ -61,8 +61,9 @@ def initialize(
         compare: as for `plan`; the plan is measured as calibrated, all starts with ``seed``.
 
     Returns:
-        A `Receipt` with ``.before`` and ``.after``; the forecast of its plan holds measured numbers
-        where theory was off by more than a tenth.
+        A `Receipt` with ``.before`` and ``.after``, and in ``.model`` the model that carries the
+        weights; the forecast of its plan holds measured numbers where theory was off by more than
+        a tenth.
 
     Example:
         >>> import torch, firstlight as fl
@@ -97,7 +98,7 @@ def initialize(
         )
         chosen = compared(chosen, compare, rival, trials)
     receipt = apply(model, chosen, seed=seed, namespace=namespace)
-    after = check(model, batch, loss=loss, target=target, step=step)
+    after = check(receipt.model, batch, loss=loss, target=target, step=step)
     seen = (ranked(PLAN, after.observation), ranked(OWN, before.observation))
     final = replace(
         receipt.plan,

@@ -81,7 +81,7 @@ def _start(task: Task, technique: str, seed: int) -> Any:
     plan = task.plans[technique]
     if plan is not None:
         try:
-            apply(model, plan, seed=seed)
+            model = apply(model, plan, seed=seed).model
         except BadInputError as error:
             raise BadInputError(
                 f"build: must return the same kind of model each time; under seed {seed}: {error}"

@@ -53,6 +53,11 @@ def _looked_past(network: Network, model: nn.Module) -> Network:
     return replace(network, parameters=tuple(parameters))
 
 
+def is_model(model: Any) -> bool:
+    """Whether an object is a model of this framework."""
+    return isinstance(model, nn.Module)
+
+
 class TorchAdapter:
     """Reads, observes and writes torch modules."""
 
@@ -124,12 +129,13 @@ class TorchAdapter:
             value = plain_values(parameter).to("cpu")
             yield name, np.array((value.abs() if value.is_complex() else value).numpy())
 
-    def write(self, model: nn.Module, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:
+    def write(self, model: nn.Module, arrays: Iterable[tuple[str, NDArray[Any]]]) -> nn.Module:
         """Write float32 values, rounded once (to nearest even) to each parameter's type."""
         named = named_tensors(model)
         with torch.no_grad():
             for name, values in arrays:
                 named[name].copy_(torch.from_numpy(values))
+        return model
 
     def several(self, batch: Any, *, inputs: Callable[[Any], Any] | None, most: int) -> list[Any]:
         """The batches in ``batch``; see `firstlight.frameworks.torch.loading.several`."""

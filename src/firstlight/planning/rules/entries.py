@@ -29,6 +29,7 @@ def kept(parameter: Parameter, rule: str, reason: str, source: str) -> PlanEntry
         rule=rule,
         reason=reason,
         source=source,
+        address=parameter.address,
     )
 
 
@@ -45,5 +46,6 @@ def drawn(
         reason=reason,
         source=source,
         zero_row=parameter.padding_index,
+        address=parameter.address,
         **more,
     )
