@@ -40,10 +40,8 @@ def table(title: str, best: dict[str, tuple[float, float]], elements: int) -> No
     ours = best["Firstlight"]
     for name, (seconds, used) in best.items():
         rate, ratio, of_cpu = elements / seconds / 1e6, seconds / ours[0], used / ours[1]
-        print(
-            f"| {name} | {seconds:.4f} | {rate:.0f} | {ratio:.2f} × | {used:.4f} | {of_cpu:.2f} × |",
-            flush=True,
-        )
+        cells = f"{seconds:.4f} | {rate:.0f} | {ratio:.2f} × | {used:.4f} | {of_cpu:.2f} ×"
+        print(f"| {name} | {cells} |", flush=True)
 
 
 def large(millions: int, rounds: int, with_jax: bool) -> None:

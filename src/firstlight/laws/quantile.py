@@ -81,7 +81,8 @@ def _rational(w: Reals) -> Reals:
         both *= flat
         both += coefficients
     both[0] /= both[1]
-    return both[0].reshape(w.shape)
+    ratio: Reals = both[0].reshape(w.shape)
+    return ratio
 
 
 def normal_quantile(fraction: Reals) -> Reals:
