@@ -50,6 +50,7 @@ class Region:
         columns: consecutive columns.
         out: of shape (len(rows), axes of the columns …), in any order in memory; uint16 holds
             bfloat16.
+        exact: whether binary64 is not rounded to binary32 on its way.
     """
 
     kind: Kind
@@ -58,11 +59,12 @@ class Region:
     rows: range
     columns: range
     out: NDArray[Any]
+    exact: bool = False
 
     @property
     def form(self) -> Form:
         """The type that is written."""
-        return _FORMS[self.out.dtype.num]
+        return "exact" if self.exact else _FORMS[self.out.dtype.num]
 
 
 _FORMS: dict[int, Form] = {

@@ -14,12 +14,13 @@ from firstlight.laws.quantile import _DENOMINATOR, _LN2, _LOG_SERIES, _NUMERATOR
 from firstlight.laws.vectors import Code, Vector
 
 Kind = Literal["uniform", "normal", "truncated"]
-Form = Literal["float32", "float64", "float16", "bfloat16"]
+Form = Literal["float32", "float64", "float16", "bfloat16", "exact"]
 
 NUMBERS = ("scale", "location", "middle", "half", "low", "high")
 """What a law is to a kernel: doubles, in this order."""
 
-_ELEMENT = {"float32": "float", "float64": "double", "float16": "i16", "bfloat16": "i16"}
+_ELEMENT = {"float32": "float", "float64": "double", "exact": "double"}
+_ELEMENT |= {"float16": "i16", "bfloat16": "i16"}
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 _TWO52, _TWO21 = 0x4330000000000000, 0x4140000000000000
@@ -103,6 +104,8 @@ def _float16(single: Vector) -> Vector:
 
 
 def _stored(value: Vector, form: Form) -> Vector:
+    if form == "exact":
+        return value
     single = value.to("float", "fptrunc")
     if form == "float64":
         return single.to("double", "fpext")
