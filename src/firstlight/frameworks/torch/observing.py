@@ -21,8 +21,8 @@ from firstlight.frameworks.torch.probes import MEASURED, Probe
 from firstlight.frameworks.torch.reachability import waking
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
 from firstlight.frameworks.torch.unseen import with_activations
-from firstlight.frameworks.torch.usage import refined
 from firstlight.frameworks.torch.weights import parameter_readings
+from firstlight.network.uses import refined
 from firstlight.records.checkup import InputReading, Observation
 from firstlight.records.network import Network, Operation, Parameter, Task
 from firstlight.theory.activations import activation

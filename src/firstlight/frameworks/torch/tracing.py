@@ -26,10 +26,12 @@ from firstlight.frameworks.torch import composites, functions
 from firstlight.frameworks.torch.calls import Call
 from firstlight.frameworks.torch.foreign import Foreign
 from firstlight.frameworks.torch.options import options
-from firstlight.frameworks.torch.undecided import Undecided, undecided
-from firstlight.frameworks.torch.usage import Use, uses_in
+from firstlight.frameworks.torch.undecided import undecided
+from firstlight.frameworks.torch.usage import uses_in
 from firstlight.frameworks.torch.written import Written
 from firstlight.laws.addresses import canonical_name
+from firstlight.measuring.undecided import Undecided
+from firstlight.network.uses import Use
 from firstlight.records.network import Operation, OperationKind
 
 Observer = Callable[[Operation, Tensor, tuple[Tensor, ...]], Tensor]
