@@ -1,10 +1,9 @@
-"""The laws that an audit knows by name, in the words of a tensor's fans, and torch's defaults."""
+"""The laws that an audit knows by name, in the words of a tensor's fans."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from firstlight.errors import BadInputError
@@ -18,7 +17,7 @@ UNKNOWN_MODULE = ""
 """The class of a module of which a file tells nothing."""
 
 # In the order in which equal laws are named.
-_NAMED: tuple[tuple[str, str, dict[str, Any]], ...] = (
+NAMED: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("torch_linear", "U(±1/√fan_in)", {}),
     ("torch_conv", "U(±1/√fan_in)", {}),
     ("torch_rnn", "U(±1/√hidden)", {}),
@@ -55,58 +54,11 @@ _NAMED: tuple[tuple[str, str, dict[str, Any]], ...] = (
 # The std that torch's trunc_normal_ and Keras leave of the parent's when they cut at ±2σ.
 _CUT_AT_TWO = 0.8796256610342398
 
-_DEFAULTS = {
-    "Linear": "torch_linear",
-    "NonDynamicallyQuantizableLinear": "torch_linear",
-    "Bilinear": "torch_bilinear",
-    "Embedding": "torch_embedding",
-    "EmbeddingBag": "torch_embedding",
-    "MultiheadAttention": "torch_multihead_packed",
-    "RNN": "torch_rnn",
-    "LSTM": "torch_rnn",
-    "GRU": "torch_rnn",
-    "RNNCell": "torch_rnn",
-    "LSTMCell": "torch_rnn",
-    "GRUCell": "torch_rnn",
-    **{f"Conv{d}d": "torch_conv" for d in (1, 2, 3)},
-    **{f"ConvTranspose{d}d": "torch_conv" for d in (1, 2, 3)},
-}
-
-_FLAX_DEFAULTS = {
-    **dict.fromkeys(("Linear", "Dense", "LinearGeneral", "DenseGeneral", "Einsum"), "flax_dense"),
-    **dict.fromkeys(("Conv", "ConvTranspose"), "flax_dense"),
-    "Embed": "flax_embed",
-}
-_FLAX_WORDS = {"flax_dense": "N(0, 1/fan_in) cut at ±2σ", "flax_embed": "N(0, 1/width)"}
-
-# The attention module zeroes its own biases and that of its output projection.
-_ZERO_BIASES = ("MultiheadAttention", "NonDynamicallyQuantizableLinear")
-
 SHARDS = (2, 4, 8)
 """Numbers of shards whose fan_in is tried where no other law fits."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Intent:
-    """What a parameter was meant to be.
-
-    Args:
-        whose: ``Linear's default``; empty where nobody would mean anything else.
-        law_words: the law in the words of the fans.
-        law: the law itself; None if it has no name.
-    """
-
-    whose: str
-    law_words: str
-    law: Law | None
-
-    @property
-    def words(self) -> str:
-        """Whose intention, and which law."""
-        return f"{self.whose}, {self.law_words}" if self.whose else self.law_words
-
-
-def _law(name: str, parameter: Parameter, **options: Any) -> Law | None:
+def law_of(name: str, parameter: Parameter, **options: Any) -> Law | None:
     try:
         return technique(name).law_for(parameter.layout, parameter.fans, **options)
     except BadInputError:
@@ -156,10 +108,10 @@ def named_laws(parameter: Parameter, blocks: int | None = None) -> Iterator[Cand
             are scaled by depth are known too.
     """
     known: list[Law] = []
-    for name, words, options in _NAMED:
+    for name, words, options in NAMED:
         if name.startswith("torch_") and not _may_be_default(name, parameter):
             continue
-        law = _law(name, parameter, **options)
+        law = law_of(name, parameter, **options)
         if law is not None:
             known.append(law)
             yield name, words, law
@@ -192,7 +144,7 @@ def shard_laws(parameter: Parameter) -> Iterator[tuple[int, Candidate]]:
         ("lecun_uniform", "U(±√(3/fan_in))"),
         ("lecun_normal", "N(0, 1/fan_in)"),
     ):
-        law = _law(name, parameter)
+        law = law_of(name, parameter)
         for k in SHARDS if law is not None else ():
             scale = math.sqrt(k)
             if isinstance(law, Uniform):
@@ -221,56 +173,3 @@ def bias_law(parameter: Parameter, network: Network) -> Candidate | None:
         return None  # no weight beside it, or a layer without inputs
     law = technique("torch_bias").law_for(parameter.layout, None, fan_in=fan_in)
     return "torch_bias", "U(±1/√fan_in of its weight)", law
-
-
-def _is_of_flax(parameter: Parameter, network: Network) -> bool:
-    """Whether a JAX layer is Flax's: its kernel is called so, Equinox's a weight."""
-    stem, _, leaf = parameter.name.rpartition(".")
-    beside = f"{stem}.kernel" if stem else "kernel"
-    known = any(beside == other.name for other in network.parameters)
-    return network.framework == "jax" and (leaf in ("kernel", "embedding") or known)
-
-
-def _flax_default(parameter: Parameter) -> Intent | None:
-    """The default of a layer of Flax; recurrent kernels are fused in some cells and not in others.
-
-    Biases start at zero, which nobody would mean otherwise.
-    """
-    name = _FLAX_DEFAULTS.get(parameter.module)
-    if name is None or parameter.kind not in ("weight", "embedding", "bias"):
-        return None
-    if parameter.kind == "bias":
-        return Intent(whose="", law_words="zeros", law=technique("zeros").law_for(parameter.layout))
-    law = _law(name, parameter)
-    if law is None:
-        return None
-    return Intent(whose=f"{parameter.module}'s default", law_words=_FLAX_WORDS[name], law=law)
-
-
-def default_of(parameter: Parameter, network: Network) -> Intent | None:
-    """The default of the module that owns a parameter; None if its class is not known."""
-    if parameter.module == UNKNOWN_MODULE:
-        return None
-    if parameter.kind == "norm-scale":
-        return Intent(whose="", law_words="ones", law=technique("ones").law_for(parameter.layout))
-    if parameter.kind == "norm-shift":
-        return Intent(whose="", law_words="zeros", law=technique("zeros").law_for(parameter.layout))
-    if _is_of_flax(parameter, network):
-        return _flax_default(parameter)
-    name = _DEFAULTS.get(parameter.module)
-    if name is None:
-        return None
-    if parameter.kind == "bias" and parameter.module in _ZERO_BIASES:
-        return Intent(whose="", law_words="zeros", law=technique("zeros").law_for(parameter.layout))
-    if parameter.module == "MultiheadAttention" and parameter.kind != "weight":
-        return None  # the added key and value (bias_k, bias_v) have a law of their own
-    if parameter.kind == "bias" and name in ("torch_linear", "torch_conv"):
-        bias = bias_law(parameter, network)
-        if bias is None:
-            return None
-        return Intent(whose=f"{parameter.module}'s default", law_words=bias[1], law=bias[2])
-    found = _law(name, parameter)
-    if found is None:
-        return None
-    words = next((w for n, w, _ in _NAMED if n == name), technique(name).title)
-    return Intent(whose=f"{parameter.module}'s default", law_words=words, law=found)

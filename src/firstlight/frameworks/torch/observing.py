@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
 from firstlight.frameworks.torch import batches
+from firstlight.frameworks.torch.foreign import Foreign
 from firstlight.frameworks.torch.gradients import differentiate
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.inputs import input_reading
@@ -316,7 +317,7 @@ def _backward(
     return Observation(
         network=Network(
             name=type(model).__name__,
-            framework="torch",
+            framework=model.framework if isinstance(model, Foreign) else "torch",
             operations=with_activations(tracer.operations, tracer.written, made_by),
             parameters=tuple(described),
             outputs=made_by,
