@@ -4,37 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from firstlight.initializers.framework_defaults import FLAX_LAYERS, KERAS_LAYERS, TORCH_LAYERS
 from firstlight.initializers.registry import technique
 from firstlight.records.law import Law
 from firstlight.records.network import Network, Parameter
 from firstlight.verdicts.audit_laws import NAMED, UNKNOWN_MODULE, bias_law, law_of
-
-_TORCH = {
-    **dict.fromkeys(("Linear", "NonDynamicallyQuantizableLinear"), "torch_linear"),
-    "Bilinear": "torch_bilinear",
-    **dict.fromkeys(("Embedding", "EmbeddingBag"), "torch_embedding"),
-    "MultiheadAttention": "torch_multihead_packed",
-    **dict.fromkeys(("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"), "torch_rnn"),
-    **{f"Conv{d}d": "torch_conv" for d in (1, 2, 3)},
-    **{f"ConvTranspose{d}d": "torch_conv" for d in (1, 2, 3)},
-}
-
-_KERAS = {
-    **dict.fromkeys(("Dense", "EinsumDense"), "keras_dense"),
-    **{f"{n}{d}D": "keras_dense" for n in ("Conv", "SeparableConv") for d in (1, 2, 3)},
-    **{f"DepthwiseConv{d}D": "keras_dense" for d in (1, 2)},
-    **{f"Conv{d}DTranspose": "keras_dense" for d in (1, 2, 3)},
-    **dict.fromkeys(("LSTMCell", "GRUCell", "SimpleRNNCell"), "keras_dense"),
-    "Embedding": "keras_embedding",
-}
-"""Of kernels, not of recurrent ones: those are one isometry over all gates."""
-
-_FLAX = {
-    **dict.fromkeys(("Linear", "Dense", "LinearGeneral", "DenseGeneral", "Einsum"), "flax_dense"),
-    **dict.fromkeys(("Conv", "ConvTranspose"), "flax_dense"),
-    "Embed": "flax_embed",
-}
-"""Likewise; recurrent kernels are fused in some cells and not in others."""
 
 # The attention module zeroes its own biases and that of its output projection.
 _ZERO_BIASES = ("MultiheadAttention", "NonDynamicallyQuantizableLinear")
@@ -82,12 +56,12 @@ def default_of(parameter: Parameter, network: Network) -> Intent | None:
     if parameter.kind == "norm-shift":
         return _undisputed("zeros", parameter)
     for applies, defaults in (
-        (network.framework == "keras", _KERAS),
-        (_is_of_flax(parameter, network), _FLAX),
+        (network.framework == "keras", KERAS_LAYERS),
+        (_is_of_flax(parameter, network), FLAX_LAYERS),
     ):
         if applies:
             return _of_kernels(defaults.get(parameter.module), parameter)
-    return _of_torch(_TORCH.get(parameter.module), parameter, network)
+    return _of_torch(TORCH_LAYERS.get(parameter.module), parameter, network)
 
 
 def _of_kernels(name: str | None, parameter: Parameter) -> Intent | None:

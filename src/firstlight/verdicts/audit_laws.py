@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from firstlight.errors import BadInputError
-from firstlight.initializers.framework_defaults import torch_fans
+from firstlight.initializers.framework_defaults import TORCH_LAYERS, torch_fans
 from firstlight.initializers.registry import technique
 from firstlight.records.law import Law, Normal, TruncatedNormal, Uniform
 from firstlight.records.network import Fans, Network, Parameter
@@ -59,6 +59,7 @@ SHARDS = (2, 4, 8)
 
 
 def law_of(name: str, parameter: Parameter, **options: Any) -> Law | None:
+    """The law that a technique gives a parameter; None where it does not apply."""
     try:
         return technique(name).law_for(parameter.layout, parameter.fans, **options)
     except BadInputError:
@@ -94,7 +95,7 @@ STORED_WORDS = "stored fans"
 def _may_be_default(name: str, parameter: Parameter) -> bool:
     """Whether a layer of this kind starts so; of a file's layers only the axes are known."""
     if parameter.module != UNKNOWN_MODULE:
-        return name == _DEFAULTS.get(parameter.module)
+        return name == TORCH_LAYERS.get(parameter.module)
     role = {"torch_rnn": "gate", "torch_multihead_packed": "qkv", "torch_embedding": "index"}
     return role.get(name, "in") in parameter.layout.roles
 
@@ -126,8 +127,8 @@ def named_laws(parameter: Parameter, blocks: int | None = None) -> Iterator[Cand
         yield None, "U(±1/√fan_in)", plain  # torch's law in a layer that is not torch's
     stored = stored_fans(parameter)
     if stored is not None:
-        for words, law_of in _STORED:
-            law = law_of(stored.forward, stored.backward)
+        for words, stored_law in _STORED:
+            law = stored_law(stored.forward, stored.backward)
             if law not in known:
                 yield None, f"{words}, {STORED_WORDS}", law
 
