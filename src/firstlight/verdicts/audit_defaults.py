@@ -89,10 +89,21 @@ def _of_torch(name: str | None, parameter: Parameter, network: Network) -> Inten
 
 
 def _intent(name: str, parameter: Parameter) -> Intent | None:
-    """A technique as a layer's default, in the simplest words that say the same here."""
+    """A technique as a layer's default, in its own words where it is torch's.
+
+    Others have words of their own only where the stored fans are not the effective ones: the first
+    equal law has the simplest words.
+    """
     found = law_of(name, parameter)
     if found is None:
         return None
-    equal = (w for n, w, options in NAMED if law_of(n, parameter, **options) == found)
-    words = next(equal, technique(name).title)
-    return Intent(whose=f"{parameter.module}'s default", law_words=words, law=found)
+    words = (
+        w
+        for n, w, options in NAMED
+        if n == name or (not name.startswith("torch_") and law_of(n, parameter, **options) == found)
+    )
+    return Intent(
+        whose=f"{parameter.module}'s default",
+        law_words=next(words, technique(name).title),
+        law=found,
+    )
