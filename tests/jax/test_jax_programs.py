@@ -300,7 +300,8 @@ def test_plans_do_not_depend_on_where_the_channels_are():
     laws = [{e.name.rpartition(".")[0] + str(e.law) for e in plan} for plan in (ours, theirs)]
     assert laws[0] == laws[1]
     for mine, other in zip(ours.forecast, theirs.forecast, strict=True):
-        assert mine.second_moment == pytest.approx(other.second_moment, rel=1e-5)
+        # Flax adds 1e-6 to a variance where torch adds 1e-5.
+        assert mine.second_moment == pytest.approx(other.second_moment, rel=1e-4)
         assert mine.delta_square_per_sample == pytest.approx(
             other.delta_square_per_sample,
             rel=1e-3,  # likenesses of the inputs are measured in float32
