@@ -93,7 +93,7 @@ def cores() -> int:
 
 def compile_kernel(kind: Kind, form: Form, by_rows: bool) -> Kernel:
     """Machine code for the processor that this runs on."""
-    import llvmlite.binding as llvm  # type: ignore[import-untyped]
+    import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
