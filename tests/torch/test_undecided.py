@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from firstlight.frameworks.torch.observing import observe
-from firstlight.frameworks.torch.undecided import Undecided, undecided
+from firstlight.frameworks.torch.undecided import undecided
+from firstlight.measuring.undecided import Undecided
 
 # Float32 sums of up to a few hundred terms.
 CLOSE = 1e-5

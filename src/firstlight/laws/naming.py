@@ -64,7 +64,16 @@ def addresses(
 'odd.kernel': 'odd.kernel'}
     """
     special = leaves or {}
-    found = {name: address_of(name, special.get(name, LEAVES)) for name in names}
+    return apart({name: address_of(name, special.get(name, LEAVES)) for name in names})
+
+
+def apart(found: Mapping[str, str]) -> dict[str, str]:
+    """Addresses by name, those that several share given up for the names.
+
+    >>> apart({"a.kernel": "a.weight", "a.scale": "a.weight"})
+    {'a.kernel': 'a.kernel', 'a.scale': 'a.scale'}
+    """
+    found = dict(found)
     while True:
         shared = {address for address, uses in Counter(found.values()).items() if uses > 1}
         if not shared:

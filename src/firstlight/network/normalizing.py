@@ -78,9 +78,9 @@ def spread_of(operation: Operation, passage: Passage) -> float | None:
 def _normalised_together(operation: Operation) -> int:
     name, shape = operation.function, operation.shape
     if name == "batch_norm":
-        return max(1, _count(shape) // max(1, shape[1])) if len(shape) > 1 else 1
+        return max(1, _count(shape) // max(1, _channels(operation))) if len(shape) > 1 else 1
     if name in ("group_norm", "instance_norm"):
-        channels = shape[1] if len(shape) > 1 else 1
+        channels = _channels(operation)
         groups = int((operation.option("groups") or (float(channels),))[0])
         return max(1, _count(shape[1:]) // groups)
     return max(1, _count(tuple(shape[int(a)] for a in operation.option("axes"))))
@@ -92,14 +92,15 @@ def _common(operation: Operation, signal: Signal) -> float:
     if name == "rms_norm":
         return 0.0
     if name == "batch_norm":
-        positions = max(1, _count(shape) // max(1, shape[0] * shape[1])) if len(shape) > 1 else 1
+        channels = _channels(operation)
+        positions = max(1, _count(shape) // max(1, shape[0] * channels)) if len(shape) > 1 else 1
         n = max(1, shape[0])
         within = (signal.square + (positions - 1) * signal.positions) / positions
         return (within + (n - 1) * signal.samples) / n
     if name in ("group_norm", "instance_norm"):
-        channels = shape[1] if len(shape) > 1 else 1
+        channels = _channels(operation)
         groups = int((operation.option("groups") or (float(channels),))[0])
-        spatial = _count(shape[2:])
+        spatial = _count(shape[1:]) // max(1, channels)
         each = max(1, channels // groups)
         return averaged(signal, [("unit", each), (POSITION, spatial)], ()).square
     labels = [
@@ -108,6 +109,12 @@ def _common(operation: Operation, signal: Signal) -> float:
         if int(a) < len(signal.axes)
     ]
     return averaged(signal, labels, ()).square if labels else signal.mean**2
+
+
+def _channels(operation: Operation) -> int:
+    """How many channels a norm over batches or groups has: of the second axis, or the last."""
+    axis = 1 if operation.unit_axis is None else operation.unit_axis
+    return operation.shape[axis] if len(operation.shape) > 1 else 1
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -44,19 +44,32 @@ def _reader(operation: Operation, passage: Passage) -> int:
     one channel before a convolution.
     """
     rank = len(operation.shape)
-    stack, seen = [operation.index], {operation.index}
+    stack, seen = [(operation.index, tuple(range(rank)))], {operation.index}
     while stack:
-        for user in passage.consumers[stack.pop(0)]:
+        index, axes = stack.pop(0)
+        for user in passage.consumers[index]:
             found = passage.network.operations[user]
             if found.kind == "weighted":
                 convolution = found.function.startswith("conv")
                 if convolution and len(found.shape) == rank + 1:
                     return 2
-                return 0 if convolution and rank > 2 else 1
+                if not convolution or rank <= 2:
+                    return 1
+                # Images with channels last may be turned before they are convolved.
+                unit = 1 if found.unit_axis is None else found.unit_axis
+                return 1 if unit < len(axes) and axes[unit] == rank - 1 else 0
             if found.kind in ("shape", "other", "dropout", "norm") and user not in seen:
                 seen.add(user)
-                stack.append(user)
+                stack.append((user, _turned(axes, found)))
     return 0 if rank > 3 else 1
+
+
+def _turned(axes: tuple[int, ...], operation: Operation) -> tuple[int, ...]:
+    """Which axis of the input each axis is, after a change of shape; −1 for new ones."""
+    order = [int(a) for a in operation.option("order")]
+    if not order or max(order) >= len(axes):
+        return axes
+    return tuple(axes[a] if a >= 0 else -1 for a in order)
 
 
 def terms_of(operation: Operation, passage: Passage) -> tuple[Prescribed, float, float] | None:

@@ -13,7 +13,7 @@ from firstlight.theory.gains import moments
 from firstlight.theory.odd_part import odd_part
 
 
-def admit(reference: ActivationRef, function: Elementwise, derivative: Elementwise) -> bool:
+def admit(reference: ActivationRef, function: Elementwise, derivative: Elementwise | None) -> bool:
     """Let a reference stand for a function, unless theory cannot compute with it.
 
     Its kinks are found here, once, so that all later questions are as quick as for a name.
@@ -21,7 +21,7 @@ def admit(reference: ActivationRef, function: Elementwise, derivative: Elementwi
     Args:
         reference: with a ``custom:`` name and a digest.
         function: φ, from a float64 array to one of the same shape.
-        derivative: φ′.
+        derivative: φ′; None if it has to be found numerically.
 
     Returns:
         Whether it is known now. Functions that are not finite, too rough, that have no moments

@@ -94,6 +94,12 @@ class Calibrator(Tracer):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one torch function; what has no parameter in it passes as it is."""
+        if self._foreign is not None and not self._opened:
+            found = self._foreign.instead(func, args, kwargs or {}, self)
+            if isinstance(found, Tensor):
+                return found
+            if found is not None:
+                func, args, kwargs = found.func, found.args, found.keywords
         if kwargs:
             return self._run(func, args, kwargs, None)
         known = self._known

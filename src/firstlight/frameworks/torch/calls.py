@@ -24,6 +24,7 @@ class Call:
         parameters: names of the parameters that they are or stem from.
         in_place: whether the call overwrites its first operand.
         step: the call written down so that it can be run again, if it is elementwise.
+        unit_axis: of its result, where that is known beforehand.
     """
 
     func: Any
@@ -35,6 +36,7 @@ class Call:
     parameters: tuple[str, ...]
     in_place: bool
     step: Step | None = None
+    unit_axis: int | None = None
 
     @property
     def sources(self) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList, type_before_parametrizations
 
 from firstlight.errors import BadInputError, near_names
+from firstlight.frameworks.torch.foreign import Foreign
 from firstlight.laws.addresses import canonical_name
 from firstlight.records.network import Fans, Layout, Parameter
 from firstlight.theory.fans import fans
@@ -285,6 +286,8 @@ def describe_parameters(model: nn.Module) -> tuple[Parameter, ...]:
     >>> [p.name for p in describe_parameters(nn.Sequential(nn.Linear(3, 2)))]
     ['0.weight', '0.bias']
     """
+    if isinstance(model, Foreign):
+        return model.described()
     return tuple(_describe(*each) for each in _owners(model))
 
 
@@ -314,11 +317,16 @@ def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Paramete
 
 def named_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     """The tensor behind each canonical name, in the order of `describe_parameters`."""
+    if isinstance(model, Foreign):
+        return model.tensors()
     return {name: tensor for name, tensor, _ in _owners(model)}
 
 
 def vector_biases(model: nn.Module) -> frozenset[str]:
     """Canonical names of the biases with one axis."""
+    if isinstance(model, Foreign):
+        described = model.described()
+        return frozenset(p.name for p in described if p.kind == "bias" and len(p.layout.shape) == 1)
     vectors = (each for each in _owners(model) if each[1].dim() == 1)
     return frozenset(each[0] for each in vectors if _describe(*each).kind == "bias")
 

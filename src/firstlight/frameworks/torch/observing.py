@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
 from firstlight.frameworks.torch import batches
+from firstlight.frameworks.torch.foreign import Foreign
 from firstlight.frameworks.torch.gradients import differentiate
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.inputs import input_reading
@@ -20,8 +21,8 @@ from firstlight.frameworks.torch.probes import MEASURED, Probe
 from firstlight.frameworks.torch.reachability import waking
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
 from firstlight.frameworks.torch.unseen import with_activations
-from firstlight.frameworks.torch.usage import refined
 from firstlight.frameworks.torch.weights import parameter_readings
+from firstlight.network.uses import refined
 from firstlight.records.checkup import InputReading, Observation
 from firstlight.records.network import Network, Operation, Parameter, Task
 from firstlight.theory.activations import activation
@@ -316,7 +317,7 @@ def _backward(
     return Observation(
         network=Network(
             name=type(model).__name__,
-            framework="torch",
+            framework=model.framework if isinstance(model, Foreign) else "torch",
             operations=with_activations(tracer.operations, tracer.written, made_by),
             parameters=tuple(described),
             outputs=made_by,

@@ -14,22 +14,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firstlight.measuring.estimates import mean_over_samples
-from firstlight.measuring.twins import Twins, find_twins
+from firstlight.measuring.readings import MEASURED, PROJECTED, PROJECTIONS, Sums, reading
 from firstlight.records.checkup import Reading
 from firstlight.records.network import Operation
 
-_PROJECTIONS = 3
 _PROJECTION_SEED = 1
-_RESOLUTION = 1e-6
-"""Relative error of a difference of two float32 sums of squares."""
 
-MEASURED = frozenset({"weighted", "activation", "add", "embedding", "composite"})
-"""Kinds of operation that get a probe."""
+__all__ = ["MEASURED", "Probe"]
 
 
 def _host(tensor: Tensor) -> NDArray[np.float64]:
     return tensor.detach().to("cpu", torch.float64).numpy()
+
+
+def _sums(taken: dict[str, Any]) -> Sums:
+    """What was taken, on the host."""
+    projections = taken.get("projections")
+    return Sums(
+        norms=_host(taken["norms"]),
+        elements=taken["elements"],
+        mean=float(taken["mean"]) if "mean" in taken else None,
+        centre=float(taken["centre"]) if "centre" in taken else None,
+        projections=None if projections is None else _host(projections),
+        saturated=float(taken["saturated"]) if "saturated" in taken else None,
+        non_finite=taken.get("non_finite", 0),
+    )
 
 
 def _real(tensor: Tensor) -> Tensor:
@@ -67,7 +76,7 @@ class Probe:
         twins: bool = True,
     ) -> None:
         self.operation = operation
-        self._projected = twins and operation.kind in ("weighted", "activation")
+        self._projected = twins and operation.kind in PROJECTED
         self._samples = samples
         self._saturated = saturated
         self._forward: dict[str, Any] = {}
@@ -86,7 +95,7 @@ class Probe:
         units = tensor.shape[axis]
         generator = torch.Generator(device="cpu").manual_seed(_PROJECTION_SEED)
         before, after = prod(tensor.shape[:axis]), prod(tensor.shape[axis + 1 :])
-        directions = torch.randn(before, after, _PROJECTIONS, generator=generator).to(tensor)
+        directions = torch.randn(before, after, PROJECTIONS, generator=generator).to(tensor)
         if after == 1:
             return tensor.reshape(before, units).T @ directions[:, 0]
         # In the tensor's own order: no copy of it is made.
@@ -125,26 +134,6 @@ class Probe:
         if self._projected:
             self._backward["projections"] = self._projections(values)
 
-    def _twins(self, values: NDArray[np.float64], gradients: NDArray[np.float64]) -> Twins:
-        if self.operation.kind != "activation":
-            return find_twins(values, gradients, up_to_sign=False)
-        # Dead units give equal zeros, however different their weights are: they do not count here.
-        alive = np.flatnonzero(values.any(axis=1))
-        if len(alive) < 2:
-            return Twins(units=0, example=None)
-        twins = find_twins(values[alive], gradients[alive], up_to_sign=True)
-        if twins.example is None:
-            return twins
-        first, second = (int(alive[i]) for i in twins.example)
-        return Twins(units=twins.units, example=(first, second))
-
-    def _spread(self, squares: NDArray[np.float64]) -> float:
-        """Mean squared deviation from the batch mean; 0 below the resolution of float32 sums."""
-        mean_square = float(squares.mean())
-        spread = mean_square - float(self._forward["centre"]) ** 2
-        resolved = spread > _RESOLUTION * mean_square
-        return spread / self._forward["elements"] if resolved else 0.0
-
     @property
     def delta_is_zero(self) -> bool:
         """Whether a gradient came back and was exactly zero."""
@@ -156,32 +145,6 @@ class Probe:
         return bool(self._backward) and not self.delta_is_zero
 
     def reading(self) -> Reading:
-        """The measurements as a record; squares in float64, where small norms do not underflow."""
-        forward, backward = self._forward, self._backward
-        more: dict[str, Any] = {}
-        if backward:
-            deltas = _host(backward["norms"]) ** 2
-            in_a_row = self._samples // len(deltas)
-            more["delta_square_per_sample"] = mean_over_samples(deltas / max(1, in_a_row))
-            more["delta_mean_square"] = mean_over_samples(deltas / backward["elements"])
-            more["non_finite_delta"] = backward.get("non_finite", 0)
-        if forward.get("projections") is not None and backward.get("projections") is not None:
-            twins = self._twins(_host(forward["projections"]), _host(backward["projections"]))
-            more["twin_units"], more["twin_example"] = twins.units, twins.example
-        squares = _host(forward["norms"]) ** 2
-        if len(squares) > 1:
-            more["sample_spread"] = self._spread(squares)
-        if self.operation.kind == "activation" and forward.get("projections") is not None:
-            # A unit that is zero on every sample has exactly zero projections; no other has.
-            dead = (forward["projections"] == 0).all(dim=1)
-            more["dead_fraction"] = float(dead.float().mean())
-        if "saturated" in forward:
-            more["saturated_fraction"] = float(forward["saturated"])
-        return Reading(
-            operation=self.operation.index,
-            name=self.operation.name,
-            mean=float(forward["mean"]),
-            second_moment=mean_over_samples(squares / forward["elements"]),
-            non_finite=forward.get("non_finite", 0),
-            **more,
-        )
+        """The measurements as a record."""
+        delta = _sums(self._backward) if self._backward else None
+        return reading(self.operation, self._samples, _sums(self._forward), delta)

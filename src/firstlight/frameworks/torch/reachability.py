@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from firstlight.frameworks.torch.foreign import Foreign
+
 _RELATIVE_STEP = 1e-2
 _MOST_STEPS = 3
 
@@ -37,6 +39,24 @@ def _stepped(value: Tensor, gradient: Tensor | None) -> Tensor:
             size = float(torch.linalg.vector_norm(value)) or 1.0
             value = value - (_RELATIVE_STEP * size / norm) * gradient
     return value.requires_grad_()
+
+
+def _scalar(
+    model: nn.Module,
+    canonical: Mapping[int, str],
+    values: Mapping[str, Tensor],
+    scalar_of: Callable[[nn.Module], Any],
+) -> Any:
+    """The loss with ``values`` as parameters."""
+    if isinstance(model, Foreign):
+        with model.swapped(values):
+            return scalar_of(model)
+    swapped = {
+        f"model.{name}": values[canonical[id(parameter)]]
+        for name, parameter in model.named_parameters()
+        if id(parameter) in canonical
+    }
+    return torch.func.functional_call(_Wrapped(model, scalar_of), swapped, ())
 
 
 def waking(
@@ -64,12 +84,7 @@ def waking(
     for _ in range(_MOST_STEPS):
         try:
             values = {name: _stepped(value, gradients[name]) for name, value in values.items()}
-            swapped = {
-                f"model.{name}": values[canonical[id(parameter)]]
-                for name, parameter in model.named_parameters()
-                if id(parameter) in canonical
-            }
-            scalar = torch.func.functional_call(_Wrapped(model, scalar_of), swapped, ())
+            scalar = _scalar(model, canonical, values, scalar_of)
             found = torch.autograd.grad(scalar, list(values.values()), allow_unused=True)
         except Exception:
             break  # a model that cannot run twice, or not be stepped, has no second look

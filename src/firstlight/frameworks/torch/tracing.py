@@ -24,11 +24,14 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from firstlight.frameworks.torch import composites, functions
 from firstlight.frameworks.torch.calls import Call
+from firstlight.frameworks.torch.foreign import Foreign
 from firstlight.frameworks.torch.options import options
-from firstlight.frameworks.torch.undecided import Undecided, undecided
-from firstlight.frameworks.torch.usage import Use, uses_in
+from firstlight.frameworks.torch.undecided import undecided
+from firstlight.frameworks.torch.usage import uses_in
 from firstlight.frameworks.torch.written import Written
 from firstlight.laws.addresses import canonical_name
+from firstlight.measuring.undecided import Undecided
+from firstlight.network.uses import Use
 from firstlight.records.network import Operation, OperationKind
 
 Observer = Callable[[Operation, Tensor, tuple[Tensor, ...]], Tensor]
@@ -105,11 +108,16 @@ class Tracer(TorchFunctionMode):
         self._model = model
         self._buffers = {id(buffer) for buffer in model.buffers()}
         # A parameter's canonical name, without the parameter: wrappers leave nothing behind.
+        self._foreign = model if isinstance(model, Foreign) else None
         self._paths = {
             id(m): canonical_name(f"{name}.weight").rpartition(".")[0]
-            for name, m in model.named_modules()
+            for name, m in (() if self._foreign else model.named_modules())
         }
         self._speaking = {id(m) for m in model.modules() if _speaks_for_itself(m)}
+        if self._foreign is not None:
+            self._paths, self._speaking = self._foreign.paths(), set()
+        self._closed: nn.Module | None = None
+        """The layer of a foreign model that runs and is told as one operation."""
         self._stack: list[tuple[str, bool]] = [("", False)]
         self._leaving = False
         self._names: Counter[str] = Counter()
@@ -127,14 +135,24 @@ class Tracer(TorchFunctionMode):
         """Keep track of which module is running, by global hooks: none is put on a module."""
 
         def enter(module: nn.Module, inputs: Any) -> None:
+            if self._closed is not None:
+                return
             if module is self._model:  # a step may call it with tensors of its own making
                 self.add_inputs(tensors_in(inputs))
+            if self._foreign is not None and inputs and self._foreign.is_closed(module):
+                self._closed = module
             path = self._paths.get(id(module), self._stack[-1][0])
             self._stack.append((path, id(module) in self._speaking))
             self.written.enter(module)
 
-        def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+        def leave(module: nn.Module, inputs: Any, output: Any) -> Any:
+            if self._closed not in (None, module):
+                return None
             self._leaving = True  # what is asked of tensors here is no operation of the model
+            seen, self._closed = self._closed, None
+            if seen is not None and isinstance(output, Tensor) and self.maker(output) is None:
+                with torch._C.DisableTorchFunction():
+                    output = self._note_closed(module, inputs, output)
             for tensor in tensors_in(output):
                 if self._is_unseen(module, tensor):
                     self._record_closed(module, inputs, tensor)
@@ -142,6 +160,7 @@ class Tracer(TorchFunctionMode):
             self._leaving = False
             self._stack.pop()
             self.written.leave()
+            return None if seen is None else output
 
         before = module_hooks.register_module_forward_pre_hook(enter)
         after = module_hooks.register_module_forward_hook(leave, always_call=True)
@@ -185,6 +204,24 @@ class Tracer(TorchFunctionMode):
         )
         self._record(call, "composite", result)
 
+    def _note_closed(self, module: nn.Module, inputs: Any, result: Tensor) -> Tensor:
+        """Record a layer of a foreign model as one operation."""
+        assert self._foreign is not None
+        found = self._foreign.closed(module, inputs, result)
+        operands = list(found.operands)
+        call = Call(
+            func=None,
+            name=found.function,
+            args=(),
+            keywords=dict(found.keywords),
+            operands=operands,
+            makers=[self.maker(t) for t in operands],
+            parameters=tuple(dict.fromkeys(name for t in operands for name in self._used(t))),
+            in_place=False,
+            unit_axis=found.unit_axis,
+        )
+        return self._record(call, found.kind, result)
+
     def maker(self, tensor: Tensor) -> int | None:
         """The operation that made ``tensor``, if it was seen."""
         found = self._makers.get(tensor)
@@ -198,8 +235,16 @@ class Tracer(TorchFunctionMode):
         """The canonical name of a tensor that is a parameter."""
         return self._parameters.get(id(tensor))
 
-    def _used(self, operand: Tensor) -> tuple[str, ...]:
+    def used(self, operand: Tensor) -> tuple[str, ...]:
         """The parameters that an operand is, or was computed from."""
+        return self._used(operand)
+
+    def derive(self, func: Callable[..., Tensor], tensor: Tensor) -> Tensor:
+        """A function of one tensor, as if the model had called it."""
+        result: Tensor = self.__torch_function__(func, (), (tensor,))
+        return result
+
+    def _used(self, operand: Tensor) -> tuple[str, ...]:
         name = self._parameters.get(id(operand))
         return (name,) if name is not None else self._expressions.get(operand, ())
 
@@ -211,6 +256,14 @@ class Tracer(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one torch function and record it."""
+        if self._closed is not None:
+            return func(*args, **(kwargs or {}))
+        if self._foreign is not None and not self._opened:
+            found = self._foreign.instead(func, args, kwargs or {}, self)
+            if isinstance(found, Tensor):
+                return found
+            if found is not None:
+                func, args, kwargs = found.func, found.args, found.keywords
         keywords = dict(kwargs or {})
         operands = list(tensors_in((args, keywords)))
         if not self._leaving and getattr(func, "__name__", "") != "__get__":
@@ -228,9 +281,9 @@ class Tracer(TorchFunctionMode):
         )
         from_data = any(self.depends_on_data(t) for t in operands)
         if from_data:
-            found = None if self._opened else self._inside(call)
-            if found is not None:
-                return found
+            inside = None if self._opened else self._inside(call)
+            if inside is not None:
+                return inside
             call = replace(call, step=self.written.step(call, self))
         versions = {id(t): _version(t) for t in operands}
         result = func(*args, **keywords)
@@ -345,7 +398,7 @@ class Tracer(TorchFunctionMode):
     def _record(self, call: Call, kind: OperationKind, result: Tensor) -> Tensor:
         operation = Operation(
             index=len(self.operations),
-            name=self._name(call),
+            name=self._name(call, kind),
             kind=kind,
             function=call.name,
             inputs=call.sources,
@@ -365,12 +418,14 @@ class Tracer(TorchFunctionMode):
         self.written.made(call.step, operation.index, result)
         return result
 
-    def _name(self, call: Call) -> str:
+    def _name(self, call: Call, kind: OperationKind) -> str:
         path, speaks = self._stack[-1]
         alone = path and (speaks or call.name in ("multi_head_attention_forward", "forward"))
         base = path if alone and not self._opened else f"{path}.{call.name}".lstrip(".")
         if self._opened:
             base = _place_of_weight(call.parameters) or base
+        if self._foreign is not None:
+            base = self._foreign.named(path, call.name, kind, call.parameters)
         self._names[base] += 1
         count = self._names[base]
         return base if count == 1 else f"{base}#{count}"
@@ -379,6 +434,8 @@ class Tracer(TorchFunctionMode):
         rank = result.dim()
         if rank == 0:
             return None
+        if call.unit_axis is not None:
+            return call.unit_axis
         if call.name in functions.CONVOLUTIONS:
             spatial = int(call.name[-2])
             return rank - spatial - 1

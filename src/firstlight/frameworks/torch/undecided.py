@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -18,34 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-@dataclass(frozen=True, kw_only=True)
-class Undecided:
-    """One call of a loss, in the unit that its own reduction gives (the mean for ``none``).
-
-    Args:
-        paid: what the model's output cost.
-        uninformed: what equal logits or predictions of zero cost.
-        prior: what the best constant output costs: the entropy of the class shares, the loss of
-            the target's mean (of its median for the absolute error).
-        constant: that output, one number for each of the head's units, where the batch shows beyond
-            chance that it is not zero: centred log shares, log odds, means.
-    """
-
-    paid: float
-    uninformed: float
-    prior: float
-    constant: tuple[float, ...] | None = None
-
-    def of(self, loss: float) -> tuple[float, float]:
-        """Both in proportion to the loss that is trained on: it may weigh this call, or add to it.
-
-        >>> Undecided(paid=2.0, uninformed=1.0, prior=0.5).of(20.0)
-        (10.0, 5.0)
-        """
-        known = 0 < self.paid < math.inf and math.isfinite(loss)
-        scale = loss / self.paid if known else 1.0
-        return scale * self.uninformed, scale * self.prior
+from firstlight.measuring.undecided import Undecided
 
 
 def undecided(
