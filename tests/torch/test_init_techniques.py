@@ -174,7 +174,7 @@ def test_complex_normals_share_their_variance():
 def test_a_complex_uniform_fills_both_parts():
     w = init.uniform_(torch.nn.Parameter(torch.zeros(300, 400, dtype=torch.cfloat)), 1, 2)
     for part in (w.detach().real, w.detach().imag):
-        assert 1 <= part.min()
+        assert part.min() >= 1
         assert part.max() <= 2
         assert abs(float(part.mean()) - 1.5) < 5 / math.sqrt(12 * w.numel())
     assert not torch.equal(w.detach().real, w.detach().imag)

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.errors import BadInputError
 from firstlight.laws.addresses import canonical_name, checked_seed, stack_labels
-from firstlight.laws.elementwise import Values, elements
-from firstlight.laws.structured import Address, check_drawable, matrix
-from firstlight.records.law import (
-    Constant,
-    Law,
-    Listed,
-    Normal,
-    Stacked,
-    TruncatedNormal,
-    Uniform,
-)
+from firstlight.laws.elementwise import Values, elements, fill, rounded_into
+from firstlight.laws.structured import Address, Structured, check_drawable, matrix
+from firstlight.records.law import ELEMENTWISE, Law, Listed, Stacked
 from firstlight.records.network import Layout, plain_layout
 
 
@@ -29,6 +23,27 @@ def _region(whole: int, wanted: range | None, what: str) -> range:
     if wanted.step != 1 or not 0 <= wanted.start <= wanted.stop <= whole:
         raise BadInputError(f"draw: {what} must be consecutive and within 0…{whole}, got {wanted}")
     return wanted
+
+
+@lru_cache(maxsize=1 << 12)
+def _axes(layout: Layout) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
+    """The permutation to the logical order, and sizes and labels of the stacked matrices."""
+    sizes = tuple(size for _, size in layout.stacks)
+    return layout.order, sizes, tuple(stack_labels(layout.stacks))
+
+
+def _structured(
+    law: Structured | Listed | Stacked, layout: Layout, stack: int, address: Address
+) -> Values:
+    """One whole stacked matrix of a law that is not elementwise, as rows × columns."""
+    stacked, rows, columns = layout.matrix
+    if isinstance(law, Listed):
+        given = np.array(law.values, np.float32)
+        whole: Values = given.reshape(stacked, rows, columns)[stack]
+        return whole
+    if isinstance(law, Stacked):
+        raise BadInputError("draw: a Stacked law takes no Stacked laws")
+    return matrix(law, layout.logical[len(layout.stacks) :], address).reshape(rows, columns)
 
 
 def draw_matrix(
@@ -68,29 +83,40 @@ def draw_matrix(
         namespace=namespace,
         stack=labels[stack],
     )
-    stacked, whole_rows, whole_columns = layout.matrix
+    _, whole_rows, whole_columns = layout.matrix
     rows = _region(whole_rows, rows, "rows")
     columns = _region(whole_columns, columns, "columns")
     check_drawable(law, layout)
     if isinstance(law, Stacked):
         law = law.laws[stack]
-    if isinstance(law, Constant | Normal | Uniform | TruncatedNormal):
+    if isinstance(law, ELEMENTWISE):
         return elements(law, address.key(), rows, columns)
-    if isinstance(law, Listed):
-        given = np.array(law.values, np.float32)
-        whole = given.reshape(stacked, whole_rows, whole_columns)[stack]
-    elif isinstance(law, Stacked):
-        raise BadInputError("draw: a Stacked law takes no Stacked laws")
-    else:
-        logical = layout.logical[len(layout.stacks) :]
-        whole = matrix(law, logical, address).reshape(whole_rows, whole_columns)
-    region: Values = whole[rows.start : rows.stop, columns.start : columns.stop]
-    return region
+    whole = _structured(law, layout, stack, address)
+    return whole[rows.start : rows.stop, columns.start : columns.stop]
+
+
+_TYPES = (np.float32, np.float64, np.float16, np.uint16)
+
+
+def _checked_memory(out: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    memory = out.view(np.uint16) if out.dtype.name == "bfloat16" else out  # of ml_dtypes
+    if out.shape != layout.shape or memory.dtype not in _TYPES or not out.flags.writeable:
+        raise BadInputError(
+            f"draw: out must be writable, of shape {layout.shape} and of float32, float64, float16"
+            f" or bfloat16 (or its bits as uint16), got {out.dtype} {out.shape}"
+        )
+    return memory
 
 
 def draw(
-    law: Law, layout: Layout | Sequence[int], *, name: str, seed: int, namespace: str = ""
-) -> NDArray[np.float32]:
+    law: Law,
+    layout: Layout | Sequence[int],
+    *,
+    name: str,
+    seed: int,
+    namespace: str = "",
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
     """A whole tensor in storage order.
 
     Args:
@@ -99,9 +125,13 @@ def draw(
         name: the parameter's name; another name gives other numbers.
         seed: integer in [0, 2⁶⁴).
         namespace: keeps models with equal names apart.
+        out: memory of that shape to write to: float32, float64, float16 or bfloat16 (of ml_dtypes,
+            or its bits as uint16), with any strides. Elementwise laws then take no memory of their
+            own.
 
     Returns:
-        float32 of ``layout.shape``.
+        ``out``, or new float32 of ``layout.shape``. Types of 16 bits get the float32 values rounded
+        to nearest even.
 
     >>> from firstlight.records.law import Normal
     >>> draw(Normal(std=1), (2, 3), name="fc.weight", seed=0).shape
@@ -109,12 +139,29 @@ def draw(
     """
     if not isinstance(layout, Layout):
         layout = plain_layout(tuple(layout))
-    stacked, rows, columns = layout.matrix
-    logical = np.empty((stacked, rows, columns), np.float32)
-    for index in range(stacked):
-        logical[index] = draw_matrix(
-            law, layout, name=name, seed=seed, namespace=namespace, stack=index
-        )
-    back = np.argsort(layout.order)
-    stored = np.ascontiguousarray(logical.reshape(layout.logical).transpose(back))
-    return stored.reshape(layout.shape)  # last, since a number would come back as a vector
+    if out is None:
+        out = np.empty(layout.shape, np.float32)
+    memory = _checked_memory(out, layout)
+    viewed = memory.reshape(layout.view)
+    if not np.may_share_memory(viewed, memory) and memory.size:
+        # Fused axes of a tensor with gaps are no view of it.
+        dense = np.empty(layout.shape, memory.dtype)
+        memory[...] = draw(law, layout, name=name, seed=seed, namespace=namespace, out=dense)
+        return out
+    check_drawable(law, layout)
+    seed, name = checked_seed(seed), canonical_name(name)
+    order, sizes, labels = _axes(layout)
+    logical = viewed.transpose(order)
+    for stack, index in enumerate(np.ndindex(sizes)):
+        target = logical[(*index, ...)]
+        address = Address(seed=seed, name=name, namespace=namespace, stack=labels[stack])
+        one = law.laws[stack] if isinstance(law, Stacked) else law
+        if isinstance(one, ELEMENTWISE):
+            if not target.ndim:
+                target = target.reshape(1)
+            columns = target.size // target.shape[0] if target.size else 0
+            fill(one, address.key(), range(len(target)), range(columns), target)
+        else:
+            whole = _structured(one, layout, stack, address)
+            rounded_into(target, whole.reshape(target.shape))
+    return out

@@ -7,11 +7,15 @@ once. Types of 16 bits round that value once more; float64 copies it exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.laws import compiled
+from firstlight.laws.kernels import NUMBERS, Kind
 from firstlight.laws.philox import words
 from firstlight.laws.quantile import Reals, normal_quantile, signed_fraction
 from firstlight.records.exact import nine_digits
@@ -40,28 +44,117 @@ def parent_of(law: TruncatedNormal) -> tuple[float, float]:
     return nine_digits(law.mean - sigma * shift), nine_digits(sigma)
 
 
-def _truncated_quantile(law: TruncatedNormal) -> Callable[[Reals], Reals]:
-    low, high = (math.erf(x / math.sqrt(2)) for x in (law.low_sigma, law.high_sigma))
-    middle, half = nine_digits((high + low) / 2), nine_digits((high - low) / 2)
+@dataclass(frozen=True, kw_only=True)
+class _Shape:
+    """A law as the numbers that both paths compute with."""
 
-    def quantile(fraction: Reals) -> Reals:
-        z = normal_quantile(middle + half * fraction)
-        return np.clip(z, law.low_sigma, law.high_sigma, out=z)
+    kind: Kind
+    scale: float
+    location: float
+    middle: float = 0.0
+    half: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
 
-    return quantile
+    def quantiles(self, fraction: Reals) -> Reals:
+        """The law's z of signed fractions, which may be overwritten."""
+        if self.kind == "uniform":
+            return fraction
+        if self.kind == "normal":
+            return normal_quantile(fraction)
+        z = normal_quantile(self.middle + self.half * fraction)
+        return np.clip(z, self.low, self.high, out=z)
+
+    @cached_property
+    def numbers(self) -> tuple[float, ...]:
+        """In the order of the compiled kernels."""
+        return tuple(getattr(self, name) for name in NUMBERS)
 
 
-def _shape(law: Normal | Uniform | TruncatedNormal) -> tuple[float, float, Callable[..., Reals]]:
-    """The law as location, scale and quantile function of a signed fraction."""
+@lru_cache(maxsize=1 << 12)
+def _shape(law: Normal | Uniform | TruncatedNormal) -> _Shape:
     match law:
         case Normal(mean=mean, std=std):
-            return mean, std, normal_quantile
+            return _Shape(kind="normal", scale=_single(std), location=_single(mean))
         case Uniform(low=low, high=high):
-            half = nine_digits((high - low) / 2)
-            return nine_digits((high + low) / 2), half, lambda fraction: fraction
+            half, middle = nine_digits((high - low) / 2), nine_digits((high + low) / 2)
+            return _Shape(kind="uniform", scale=_single(half), location=_single(middle))
         case TruncatedNormal():
             mean, std = parent_of(law)
-            return mean, std, _truncated_quantile(law)
+            below, above = (math.erf(x / math.sqrt(2)) for x in (law.low_sigma, law.high_sigma))
+            return _Shape(
+                kind="truncated",
+                scale=_single(std),
+                location=_single(mean),
+                middle=nine_digits((above + below) / 2),
+                half=nine_digits((above - below) / 2),
+                low=law.low_sigma,
+                high=law.high_sigma,
+            )
+
+
+def rounded_into(out: NDArray[Any], values: Values | Reals) -> None:
+    """Write values of a law of binary32 into memory of its own type, rounded to nearest even.
+
+    Args:
+        out: float32, float64, float16 or, for bfloat16, uint16 with its bits.
+        values: of a shape that broadcasts to it.
+    """
+    if out.dtype == np.float32:
+        out[...] = values
+        return
+    single = values.astype(np.float32)
+    if out.dtype == np.uint16:
+        bits = single.view(np.uint32)
+        out[...] = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> 16
+    else:
+        with np.errstate(over="ignore", under="ignore"):
+            out[...] = single
+
+
+def _fill_in_numpy(
+    shape: _Shape, key: tuple[int, int], rows: range, columns: range, out: NDArray[Any]
+) -> None:
+    """The reference: blocks of whole rows, or parts of rows where columns are one axis."""
+    wide = min(len(columns), _BLOCK_ELEMENTS) if out.ndim == 2 else len(columns)
+    high = max(1, _BLOCK_ELEMENTS // wide)
+    for row in range(0, len(rows), high):
+        for column in range(0, len(columns), wide):
+            block = (rows[row : row + high], columns[column : column + wide])
+            drawn = shape.quantiles(signed_fraction(words(key, *block)))
+            drawn *= shape.scale
+            drawn += shape.location
+            part = out[row : row + high]
+            part = part[:, column : column + wide] if out.ndim == 2 else part
+            rounded_into(part, drawn.reshape(part.shape))
+
+
+def fill(
+    law: Constant | Normal | Uniform | TruncatedNormal,
+    key: tuple[int, int],
+    rows: range,
+    columns: range,
+    out: NDArray[Any],
+) -> None:
+    """Write the elements of one matrix at ``rows`` × ``columns`` into memory.
+
+    Args:
+        law: an elementwise law.
+        key: the key of the matrix's stream.
+        rows: consecutive rows.
+        columns: consecutive columns.
+        out: float32, float64, float16 or, for bfloat16, uint16 with its bits; of shape
+            (len(rows), axes of the columns …), in any order in memory.
+    """
+    if isinstance(law, Constant):
+        rounded_into(out, np.full((1,) * out.ndim, law.value, np.float32))
+    elif out.size:
+        shape = _shape(law)
+        region = compiled.Region(
+            kind=shape.kind, numbers=shape.numbers, key=key, rows=rows, columns=columns, out=out
+        )
+        if not compiled.fill(region):
+            _fill_in_numpy(shape, key, rows, columns, out)
 
 
 def elements(
@@ -81,17 +174,6 @@ def elements(
     Returns:
         float32 of shape (len(rows), len(columns)).
     """
-    shape = (len(rows), len(columns))
-    if isinstance(law, Constant):
-        return np.full(shape, law.value, np.float32)
-    mean, scale, quantile = _shape(law)
-    mean, scale = _single(mean), _single(scale)
-    values = np.empty(shape, np.float32)
-    for row in range(0, shape[0], step := max(1, _BLOCK_ELEMENTS // max(1, shape[1]))):
-        for column in range(0, shape[1], _BLOCK_ELEMENTS):
-            block = (rows[row : row + step], columns[column : column + _BLOCK_ELEMENTS])
-            drawn = quantile(signed_fraction(words(key, *block)))
-            drawn = drawn * scale
-            drawn += mean
-            values[row : row + step, column : column + _BLOCK_ELEMENTS] = drawn
+    values = np.empty((len(rows), len(columns)), np.float32)
+    fill(law, key, rows, columns, values)
     return values

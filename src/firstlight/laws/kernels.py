@@ -1,0 +1,322 @@
+"""The elementwise laws as machine code: bit for bit the arithmetic of `philox` and `quantile`.
+
+A vector holds one number for each of several counters. Everything stays in registers from the
+counter to the rounded value. The four words of a counter go through the quantile function side by
+side, since one chain of dependent operations would leave the processor waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from firstlight.laws.quantile import _DENOMINATOR, _LN2, _LOG_SERIES, _NUMERATOR, _SQRT_HALF_BITS
+from firstlight.laws.vectors import Code, Vector
+
+Kind = Literal["uniform", "normal", "truncated"]
+Form = Literal["float32", "float64", "float16", "bfloat16"]
+
+NUMBERS = ("scale", "location", "middle", "half", "low", "high")
+"""What a law is to a kernel: doubles, in this order."""
+
+_ELEMENT = {"float32": "float", "float64": "double", "float16": "i16", "bfloat16": "i16"}
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
+_TWO52 = 0x4330000000000000
+"""The bits of 2⁵²: an integer below it, or-ed in, makes the double 2⁵² + that integer."""
+
+Lanes = list[Vector]
+
+
+def _philox(c0: Vector, c2: Vector, keys: Sequence[tuple[Vector, Vector]]) -> Lanes:
+    """Ten rounds; 32-bit words in 64-bit lanes."""
+    c1 = c3 = c0.code.constant("i64", 0)
+    for k0, k1 in keys:
+        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            (product1 >> 32) ^ c1 ^ k0,
+            product1 & 0xFFFFFFFF,
+            (product0 >> 32) ^ c3 ^ k1,
+            product0 & 0xFFFFFFFF,
+        )
+    return [c0, c1, c2, c3]
+
+
+def _fractions(words: Lanes) -> Lanes:
+    sizes = [((word & 0x7FFFFFFF) | _TWO52).to("double") - 2.0**52 for word in words]
+    sizes = [(size + 0.5) * 2.0**-31 for size in sizes]
+    signs = [(word & 0x80000000) << 32 for word in words]
+    return [(x.to("i64") ^ sign).to("double") for x, sign in zip(sizes, signs, strict=True)]
+
+
+def _step(value: Lanes, w: Lanes, coefficient: float) -> Lanes:
+    """One step of Horner's rule."""
+    products = [v * x for v, x in zip(value, w, strict=True)]
+    return [product + coefficient for product in products]
+
+
+def _minus_log(y: Lanes) -> Lanes:
+    """−ln y.
+
+    (bits − H) >> 52 is an arithmetic shift, which few processors have for vectors: with 2⁶³ added
+    it is a logical one, and its result e + 2048.
+    """
+    bits = [x.to("i64") for x in y]
+    shifted = [b + ((1 << 63) - int(_SQRT_HALF_BITS)) for b in bits]
+    exponent = [((t >> 52) | _TWO52).to("double") - (2.0**52 + 2048.0) for t in shifted]
+    mantissa = [
+        (b - (t & 0xFFF << 52) + (1 << 63)).to("double") for b, t in zip(bits, shifted, strict=True)
+    ]
+    s = [(m - 1.0) / (m + 1.0) for m in mantissa]
+    square = [x * x for x in s]
+    series = [x.code.constant("double", _LOG_SERIES[-1]) for x in s]
+    for coefficient in _LOG_SERIES[-2::-1]:
+        series = _step(series, square, coefficient)
+    return [-(p * x + e * _LN2) for p, x, e in zip(series, s, exponent, strict=True)]
+
+
+def _normal(fractions: Lanes) -> Lanes:
+    x = [(u.to("i64") & (1 << 63) - 1).to("double") for u in fractions]
+    w = _minus_log([(1.0 - a) * (a + 1.0) for a in x])
+    above = [u.code.constant("double", _NUMERATOR[-1]) for u in w]
+    below = [u.code.constant("double", _DENOMINATOR[-1]) for u in w]
+    above = _step(above, w, _NUMERATOR[-2])
+    for n, d in zip(_NUMERATOR[-3::-1], _DENOMINATOR[-2::-1], strict=True):
+        above, below = _step(above, w, n), _step(below, w, d)
+    ratio = [n / d for n, d in zip(above, below, strict=True)]
+    return [z * u for z, u in zip(ratio, fractions, strict=True)]
+
+
+def _bfloat16(single: Vector) -> Vector:
+    """The upper half of the bits, rounded to nearest even."""
+    bits = single.to("i32")
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).to("i16", "trunc")
+
+
+def _float16(single: Vector) -> Vector:
+    """Rounded to nearest even; below 2⁻¹⁴, adding ½ does it; from 2¹⁶ all is infinite."""
+    bits = single.to("i32")
+    size = bits & 0x7FFFFFFF
+    usual = (size + 0xC8000FFF + ((size >> 13) & 1)) >> 13
+    tiny = (size.to("float") + 0.5).to("i32") - 0x3F000000
+    rounded = usual.chosen(size, "ult", 0x38800000, tiny)
+    rounded = rounded.chosen(size, "uge", 0x47800000, size.code.constant("i32", 0x7C00))
+    return (rounded | ((bits >> 16) & 0x8000)).to("i16", "trunc")
+
+
+def _stored(value: Vector, form: Form) -> Vector:
+    single = value.to("float", "fptrunc")
+    if form == "float64":
+        return single.to("double", "fpext")
+    if form == "bfloat16":
+        return _bfloat16(single)
+    return _float16(single) if form == "float16" else single
+
+
+def _elements(kind: Kind, form: Form, words: Lanes, law: dict[str, Vector]) -> Lanes:
+    z = _fractions(words)
+    if kind == "truncated":
+        z = [law["half"] * u + law["middle"] for u in z]
+    if kind != "uniform":
+        z = _normal(z)
+    if kind == "truncated":
+        z = [x.chosen(x, "olt", law["low"], law["low"]) for x in z]
+        z = [x.chosen(x, "ogt", law["high"], law["high"]) for x in z]
+    return [_stored(x * law["scale"] + law["location"], form) for x in z]
+
+
+def _loaded(code: Code, kind: Kind) -> tuple[dict[str, Vector], list[tuple[Vector, Vector]]]:
+    """The law's numbers and the ten keys, in each lane."""
+    law = {}
+    for index, name in enumerate(NUMBERS if kind == "truncated" else NUMBERS[:2]):
+        code.lines.append(f"  %at_{name} = getelementptr double, ptr %numbers, i64 {index}")
+        code.lines.append(f"  %{name} = load double, ptr %at_{name}")
+        law[name] = code.splat("double", f"%{name}")
+    keys = []
+    k0, k1 = code.splat("i64", "%k0"), code.splat("i64", "%k1")
+    for _ in range(10):
+        keys.append((k0, k1))
+        k0, k1 = (k0 + _INCREMENTS[0]) & 0xFFFFFFFF, (k1 + _INCREMENTS[1]) & 0xFFFFFFFF
+    return law, keys
+
+
+def _counted(code: Code, first: str) -> Vector:
+    """The numbers from ``first`` on, one in each lane."""
+    steps = ", ".join(f"i64 {lane}" for lane in range(code.width))
+    return code.splat("i64", first) + Vector(code=code, kind="i64", name=f"<{steps}>")
+
+
+def _woven(code: Code, lanes: Lanes) -> tuple[str, str]:
+    """Four vectors as one in the order of columns: its type and name."""
+    width, kind = code.width, lanes[0].kind
+    pair = ", ".join(f"i32 {i}" for i in range(2 * width))
+    halves = [
+        code.emit(kind, f"shufflevector {a}, {b}, <{2 * width} x i32> <{pair}>").name
+        for a, b in (lanes[:2], lanes[2:])
+    ]
+    order = ", ".join(f"i32 {j * width + lane}" for lane in range(width) for j in range(4))
+    two = f"<{2 * width} x {kind}>"
+    whole = code.emit(
+        kind,
+        f"shufflevector {two} {halves[0]}, {two} {halves[1]}, <{4 * width} x i32> <{order}>",
+    )
+    return f"<{4 * width} x {kind}>", whole.name
+
+
+def along_rows(kind: Kind, form: Form, width: int) -> str:
+    """``rows``: fills rows whose elements follow each other in memory.
+
+    Lanes are counters along the row. What lies wholly inside the region is stored at once, its ends
+    number by number.
+    """
+    code, element = Code(width=width), _ELEMENT[form]
+    law, keys = _loaded(code, kind)
+    entry = code.take()
+    words = _philox(_counted(code, "%block"), code.splat("i64", "%row"), keys)
+    type_, name = _woven(code, _elements(kind, form, words, law))
+    return f"""
+define void @rows(ptr %out, ptr %numbers, i64 %k0, i64 %k1, i64 %first_row, i64 %last_row,
+                  i64 %first, i64 %last, i64 %stride) {{
+entry:
+  %spare = alloca {type_}, align 64
+  %first_block = lshr i64 %first, 2
+{entry}
+  br label %each_row
+each_row:
+  %row = phi i64 [ %first_row, %entry ], [ %next_row, %row_done ]
+  %rows_before = sub i64 %row, %first_row
+  %row_start = mul i64 %rows_before, %stride
+  %shift = sub i64 %row_start, %first
+  br label %each_block
+each_block:
+  %block = phi i64 [ %first_block, %each_row ], [ %next_block, %block_done ]
+  %column = shl i64 %block, 2
+  %stop = add i64 %column, {4 * width}
+{code.take()}
+  %place = add i64 %column, %shift
+  %target = getelementptr {element}, ptr %out, i64 %place
+  %begun = icmp sge i64 %column, %first
+  %over = icmp sle i64 %stop, %last
+  %inside = and i1 %begun, %over
+  br i1 %inside, label %whole, label %part
+whole:
+  store {type_} {name}, ptr %target, align {8 if element == "double" else 2}
+  br label %block_done
+part:
+  store {type_} {name}, ptr %spare, align 64
+  %missing = sub i64 %first, %column
+  %from = select i1 %begun, i64 0, i64 %missing
+  %left = sub i64 %last, %column
+  %to = select i1 %over, i64 {4 * width}, i64 %left
+  br label %each
+each:
+  %i = phi i64 [ %from, %part ], [ %next, %each ]
+  %spare_i = getelementptr {element}, ptr %spare, i64 %i
+  %target_i = getelementptr {element}, ptr %target, i64 %i
+  %one = load {element}, ptr %spare_i
+  store {element} %one, ptr %target_i
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %to
+  br i1 %more, label %each, label %block_done
+block_done:
+  %next_block = add i64 %block, {width}
+  %next_column = shl i64 %next_block, 2
+  %more_blocks = icmp slt i64 %next_column, %last
+  br i1 %more_blocks, label %each_block, label %row_done
+row_done:
+  %next_row = add i64 %row, 1
+  %more_rows = icmp slt i64 %next_row, %last_row
+  br i1 %more_rows, label %each_row, label %done
+done:
+  ret void
+}}
+"""
+
+
+def down_columns(kind: Kind, form: Form, width: int) -> str:
+    """``columns``: fills columns that lie anywhere, ``offsets`` elements from ``out``.
+
+    Lanes are counters down a column. Where its elements follow each other in memory, as in a
+    transposed kernel, they are stored at once.
+    """
+    code, element = Code(width=width), _ELEMENT[form]
+    law, keys = _loaded(code, kind)
+    entry = code.take()
+    words = _philox(code.splat("i64", "%block"), _counted(code, "%row"), keys)
+    lanes = _elements(kind, form, words, law)
+    four = f"[4 x <{width} x {lanes[0].kind}>]"
+    kept = "\n".join(
+        f"  %spare{j} = getelementptr {four}, ptr %spare, i64 0, i64 {j}\n"
+        f"  store {lane}, ptr %spare{j}, align {8 if element == 'double' else 2}"
+        for j, lane in enumerate(lanes)
+    )
+    return f"""
+define void @columns(ptr %out, ptr %numbers, i64 %k0, i64 %k1, i64 %first_row, i64 %last_row,
+                     i64 %first, i64 %last, i64 %stride, ptr %offsets) {{
+entry:
+  %spare = alloca {four}, align 64
+  %first_block = lshr i64 %first, 2
+  %dense = icmp eq i64 %stride, 1
+{entry}
+  br label %each_block
+each_block:
+  %block = phi i64 [ %first_block, %entry ], [ %next_block, %block_done ]
+  %column = shl i64 %block, 2
+  %stop = add i64 %column, 4
+  %early = icmp slt i64 %column, %first
+  %from = select i1 %early, i64 %first, i64 %column
+  %late = icmp sgt i64 %stop, %last
+  %to = select i1 %late, i64 %last, i64 %stop
+  br label %each_row
+each_row:
+  %row = phi i64 [ %first_row, %each_block ], [ %next_row, %row_done ]
+{code.take()}
+{kept}
+  %rows_before = sub i64 %row, %first_row
+  %row_start = mul i64 %rows_before, %stride
+  %left = sub i64 %last_row, %row
+  %full = icmp sge i64 %left, {width}
+  %count = select i1 %full, i64 {width}, i64 %left
+  %at_once = and i1 %full, %dense
+  br label %each_column
+each_column:
+  %c = phi i64 [ %from, %each_row ], [ %next_c, %column_done ]
+  %j = sub i64 %c, %column
+  %source = getelementptr {four}, ptr %spare, i64 0, i64 %j
+  %index = sub i64 %c, %first
+  %at_offset = getelementptr i64, ptr %offsets, i64 %index
+  %offset = load i64, ptr %at_offset
+  %place = add i64 %offset, %row_start
+  %target = getelementptr {element}, ptr %out, i64 %place
+  br i1 %at_once, label %whole, label %each
+whole:
+  %all = load <{width} x {element}>, ptr %source, align {8 if element == "double" else 2}
+  store <{width} x {element}> %all, ptr %target, align {8 if element == "double" else 2}
+  br label %column_done
+each:
+  %i = phi i64 [ 0, %each_column ], [ %next, %each ]
+  %source_i = getelementptr {element}, ptr %source, i64 %i
+  %apart = mul i64 %i, %stride
+  %target_i = getelementptr {element}, ptr %target, i64 %apart
+  %one = load {element}, ptr %source_i
+  store {element} %one, ptr %target_i
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %count
+  br i1 %more, label %each, label %column_done
+column_done:
+  %next_c = add i64 %c, 1
+  %more_columns = icmp slt i64 %next_c, %to
+  br i1 %more_columns, label %each_column, label %row_done
+row_done:
+  %next_row = add i64 %row, {width}
+  %more_rows = icmp slt i64 %next_row, %last_row
+  br i1 %more_rows, label %each_row, label %block_done
+block_done:
+  %next_block = add i64 %block, 1
+  %next_start = shl i64 %next_block, 2
+  %more_blocks = icmp slt i64 %next_start, %last
+  br i1 %more_blocks, label %each_block, label %done
+done:
+  ret void
+}}
+"""
