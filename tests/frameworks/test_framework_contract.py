@@ -110,19 +110,21 @@ def _moments(receipt: Receipt) -> list[tuple[str, float]]:
 
 
 def _deltas(checkup: Checkup, stream: str) -> list[float]:
-    """RMS of δ along the depth: at additions of data, or at the weights before the head."""
-    network = checkup.network
-    if stream == "adds":
-        chosen = [o for o in network.operations if o.kind == "add" and len(set(o.inputs)) > 1]
-    else:
-        chosen = list(network.weighted())
-        chosen = chosen[:-1] if len(chosen) > 2 else chosen
-    readings = [checkup.observation.reading(operation.index) for operation in chosen]
-    return [
-        math.sqrt(r.delta_mean_square.value)
-        for r in readings
-        if r is not None and r.delta_mean_square is not None
-    ]
+    """RMS of δ along the depth: at additions of data, or at the weights before the head.
+
+    A weight that is used at every step of a sequence is one place, with the mean over its uses.
+    """
+    found: dict[tuple[str, ...], list[float]] = {}
+    for operation in checkup.network.operations:
+        reading = checkup.observation.reading(operation.index)
+        if reading is None or reading.delta_mean_square is None:
+            continue
+        if stream == "adds" and operation.kind == "add" and len(set(operation.inputs)) > 1:
+            found[(operation.name,)] = [reading.delta_mean_square.value]
+        elif stream == "weights" and operation.kind == "weighted":
+            found.setdefault(operation.parameters, []).append(reading.delta_mean_square.value)
+    sizes = [math.sqrt(sum(squares) / len(squares)) for squares in found.values()]
+    return sizes[:-1] if stream == "weights" and len(sizes) > 2 else sizes
 
 
 @each
