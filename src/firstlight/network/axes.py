@@ -5,6 +5,21 @@ from __future__ import annotations
 BATCH, POSITION, UNIT, KEY = "batch", "position", "unit", "key"
 
 
+def spatial(shape: tuple[int, ...], unit_axis: int | None, count: int) -> tuple[int, ...]:
+    """The sizes of the axes that a kernel moves along, channels first or last.
+
+    Args:
+        shape: of what goes into or comes out of a convolution or pooling.
+        unit_axis: of the channels; the last axis where they come last.
+        count: how many axes the kernel has.
+
+    >>> spatial((8, 3, 32, 24), 1, 2), spatial((8, 32, 24, 3), 3, 2)
+    ((32, 24), (32, 24))
+    """
+    last = unit_axis is not None and unit_axis == len(shape) - 1 and len(shape) > count
+    return shape[-count - 1 : -1] if last else shape[-count:]
+
+
 def merged(labels: tuple[str, ...], sizes: tuple[int, ...]) -> str:
     """What an axis counts that several were flattened into."""
     kept = {label for label, size in zip(labels, sizes, strict=True) if size > 1} or set(labels)

@@ -255,13 +255,19 @@ def _pooled(step: Step) -> Delta | None:
         return step.delta
     n = max(1.0, prod(came) / max(1, prod(step.operation.shape)))
     signal = step.passage.signals[step.index]
-    over_positions = signal is not None and prod(step.operation.shape[2:]) <= 1
+    over_positions = signal is not None and _positions(step.operation) <= 1
     if step.operation.function == "mean" and signal is not None:
         labels = {
             signal.axes[int(a)] for a in step.operation.option("axes") if int(a) < len(signal.axes)
         }
         over_positions = labels == {POSITION}
     return Delta(square=step.delta.square / n, alike=1.0 if over_positions else step.delta.alike)
+
+
+def _positions(operation: Operation) -> int:
+    """How many positions a result has, beside samples and units."""
+    unit = 1 if operation.unit_axis is None else operation.unit_axis
+    return prod(n for axis, n in enumerate(operation.shape) if axis not in (0, unit))
 
 
 def _composite(step: Step) -> Delta | None:

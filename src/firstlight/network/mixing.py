@@ -10,7 +10,7 @@ from math import prod
 
 import numpy as np
 
-from firstlight.network.axes import BATCH, POSITION
+from firstlight.network.axes import BATCH, POSITION, spatial
 from firstlight.network.prescribed import Prescribed
 from firstlight.network.signals import Signal, uneven
 from firstlight.records.network import Layout, Operation
@@ -31,14 +31,14 @@ def taps(
         The mean number of taps, and the mean number that two distant outputs have both inside.
     """
     kernel = layout.kernel
-    spatial = len(kernel)
-    stride = operation.option("stride") or (1.0,) * spatial
-    padding = operation.option("padding") or (0.0,) * spatial
-    dilation = operation.option("dilation") or (1.0,) * spatial
+    axes = len(kernel)
+    stride = operation.option("stride") or (1.0,) * axes
+    padding = operation.option("padding") or (0.0,) * axes
+    dilation = operation.option("dilation") or (1.0,) * axes
     mean = pairs = 1.0
     for n, m, k, s, p, d in zip(
-        came[-spatial:],
-        operation.shape[-spatial:],
+        spatial(came, operation.unit_axis, axes),
+        spatial(operation.shape, operation.unit_axis, axes),
         kernel,
         stride,
         padding,

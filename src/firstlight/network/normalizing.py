@@ -76,11 +76,10 @@ def spread_of(operation: Operation, passage: Passage) -> float | None:
 
 
 def _normalised_together(operation: Operation) -> int:
-    name, shape = operation.function, operation.shape
+    name, shape, channels = operation.function, operation.shape, _channels(operation)
     if name == "batch_norm":
-        return max(1, _count(shape) // max(1, _channels(operation))) if len(shape) > 1 else 1
+        return max(1, _count(shape) // max(1, channels))
     if name in ("group_norm", "instance_norm"):
-        channels = _channels(operation)
         groups = int((operation.option("groups") or (float(channels),))[0])
         return max(1, _count(shape[1:]) // groups)
     return max(1, _count(tuple(shape[int(a)] for a in operation.option("axes"))))
@@ -88,17 +87,15 @@ def _normalised_together(operation: Operation) -> int:
 
 def _common(operation: Operation, signal: Signal) -> float:
     """E x̄² of the mean that is taken away."""
-    name, shape = operation.function, operation.shape
+    name, shape, channels = operation.function, operation.shape, _channels(operation)
     if name == "rms_norm":
         return 0.0
     if name == "batch_norm":
-        channels = _channels(operation)
-        positions = max(1, _count(shape) // max(1, shape[0] * channels)) if len(shape) > 1 else 1
+        positions = max(1, _count(shape[1:]) // max(1, channels))
         n = max(1, shape[0])
         within = (signal.square + (positions - 1) * signal.positions) / positions
         return (within + (n - 1) * signal.samples) / n
     if name in ("group_norm", "instance_norm"):
-        channels = _channels(operation)
         groups = int((operation.option("groups") or (float(channels),))[0])
         spatial = _count(shape[1:]) // max(1, channels)
         each = max(1, channels // groups)
@@ -112,9 +109,10 @@ def _common(operation: Operation, signal: Signal) -> float:
 
 
 def _channels(operation: Operation) -> int:
-    """How many channels a norm over batches or groups has: of the second axis, or the last."""
-    axis = 1 if operation.unit_axis is None else operation.unit_axis
-    return operation.shape[axis] if len(operation.shape) > 1 else 1
+    """Channels of what is normalised: behind the batch, or wherever the units are."""
+    if len(operation.shape) < 2:
+        return 1
+    return operation.shape[1 if operation.unit_axis is None else operation.unit_axis]
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -6,7 +6,7 @@ from math import prod, sqrt
 
 import numpy as np
 
-from firstlight.network.axes import POSITION, ordered
+from firstlight.network.axes import POSITION, ordered, spatial
 from firstlight.network.mixing import averaged
 from firstlight.network.passage import Passage
 from firstlight.network.signals import Function, Signal, grid
@@ -40,17 +40,18 @@ def pooled(operation: Operation, passage: Passage) -> Signal | None:
             samples=signal.samples,
             axes=signal.axes,
         )
-    spatial = int((operation.option("spatial") or (0.0,))[0])
-    if not spatial:
+    count = int((operation.option("spatial") or (0.0,))[0])
+    unit, made_of = operation.unit_axis, operation.shape
+    if not count:
         return None
     axes = signal.axes
     if "adaptive" in name:
-        window = prod(came[-spatial:]) / max(1, prod(operation.shape[-spatial:]))
+        window = prod(spatial(came, unit, count)) / max(1, prod(spatial(made_of, unit, count)))
         inside = 1.0
     else:
         window = prod(operation.option("kernel"))
         inside = _inside(operation, came) if "max" not in name else 1.0
-    whole = prod(operation.shape[-spatial:]) == 1
+    whole = prod(spatial(made_of, unit, count)) == 1
     if "max" in name:
         root = signal.own_root(made[0])
         return largest(signal, root.base, root.whole, max(1, round(window)))
@@ -63,11 +64,10 @@ def pooled(operation: Operation, passage: Passage) -> Signal | None:
 def _inside(operation: Operation, came: tuple[int, ...]) -> float:
     """Share of a window that is not padding."""
     kernel, padding = operation.option("kernel"), operation.option("padding")
-    stride, spatial = operation.option("stride"), len(kernel)
+    stride, count = operation.option("stride"), len(kernel)
+    sizes = (spatial(shape, operation.unit_axis, count) for shape in (came, operation.shape))
     share = 1.0
-    for n, m, k, s, p in zip(
-        came[-spatial:], operation.shape[-spatial:], kernel, stride, padding, strict=True
-    ):
+    for n, m, k, s, p in zip(*sizes, kernel, stride, padding, strict=True):
         offsets = np.arange(m)[:, None] * s - p + np.arange(int(k))[None, :]
         share *= float(((offsets >= 0) & (offsets < n)).mean())
     return share

@@ -67,6 +67,8 @@ def single(operation: Operation, passage: Passage) -> Signal | None:
         return None
     if name in ("matmul", "bmm", "mm") and len(made) == 2:
         return _matrix_product(operation, passage, made)
+    if name == "einsum" and len(made) == 2:
+        return _einsum_product(operation, passage, made)
     if name == "baddbmm" and len(made) == 2:
         product_ = _matrix_product(operation, passage, made)
         factor = (operation.option("scale") or (1.0,))[0]
@@ -298,6 +300,31 @@ def _matrix_product(operation: Operation, passage: Passage, made: list[int]) -> 
         return replace(result, axes=axes)
     if second == KEY:  # keys on the other side: an average over queries
         return None
+    return contracted(left, right, count, (first, second), axes)
+
+
+def _einsum_product(operation: Operation, passage: Passage, made: list[int]) -> Signal | None:
+    """A product of two signals with its axes by letters: one that neither result nor stack has."""
+    left, right = passage.signals[made[0]], passage.signals[made[1]]
+    rows = [operation.option(name) for name in ("term0", "term1", "result")]
+    if left is None or right is None or not all(rows):
+        return None
+    summed = [letter for letter in rows[0] if letter in rows[1] and letter not in rows[2]]
+    if len(summed) != 1 or [len(s.axes) for s in (left, right)] != [len(r) for r in rows[:2]]:
+        return None
+    labels = dict(zip(rows[1], right.axes, strict=True)) | dict(
+        zip(rows[0], left.axes, strict=True)
+    )
+    axes = tuple(labels[letter] for letter in rows[2])
+    places = [row.index(summed[0]) for row in rows[:2]]
+    first, second = left.axes[places[0]], right.axes[places[1]]
+    count = passage.shape(made[0])[places[0]]
+    for weights, values, label in ((left, right, first), (right, left, second)):
+        if label == KEY:
+            result = attended(
+                values, weights.square * count, weights.tilt, weights.positions * count
+            )
+            return replace(result, axes=axes)
     return contracted(left, right, count, (first, second), axes)
 
 

@@ -51,6 +51,8 @@ def _reader(operation: Operation, passage: Passage) -> int:
             found = passage.network.operations[user]
             if found.kind == "weighted":
                 convolution = found.function.startswith("conv")
+                if convolution and found.unit_axis == rank - 1 == len(found.shape) - 1:
+                    return 1  # channels last
                 if convolution and len(found.shape) == rank + 1:
                     return 2
                 if not convolution or rank <= 2:
@@ -121,8 +123,9 @@ def weighed(operation: Operation, passage: Passage) -> Signal | None:
 def _axes(operation: Operation, signal: Signal, passage: Passage) -> tuple[str, ...]:
     rank = len(operation.shape)
     if operation.function.startswith("conv"):
-        spatial = int(operation.function[-2])
-        return (BATCH,) * (rank - spatial - 1) + (UNIT,) + (POSITION,) * spatial
+        lead = rank - int(operation.function[-2]) - 1
+        unit = lead if operation.unit_axis is None else operation.unit_axis
+        return tuple(UNIT if a == unit else BATCH if a < lead else POSITION for a in range(rank))
     if operation.function in _PRODUCTS and len(signal.axes) == rank:
         return (*signal.axes[:-1], UNIT)
     return passage.default_axes(operation)

@@ -56,15 +56,15 @@ def activation(
         structural: what else ends in a value.
         kind_of: the kind of operation that makes a value.
     """
-    run = _run(flow, result, structural)
-    if run is None:
+    for run in _runs(flow, result, structural):
+        function = _function(flow, run)
+        if function is not None:
+            break
+    else:
         return None
     steps = [flow.steps[place] for place in run.members]
     working = [s for s in steps if s.name not in ("convert_element_type", "copy")]
     if not working or _is_gate(flow, working) or _is_statistic(flow, run, working):
-        return None
-    function = _function(flow, run)
-    if function is None:
         return None
     call = _call(run, steps, flow)
     ref = recognized(function, None, call or _names(working), same=_SAME)
@@ -102,23 +102,23 @@ def _depends(flow: Flow, atom: Atom) -> bool:
     return isinstance(atom, int) and (flow.data[atom] or flow.signal[atom])
 
 
-def _run(flow: Flow, result: int, structural: Structural) -> _Run | None:
-    """The longest run of elementwise steps that ends here and starts from one signal.
+def _runs(flow: Flow, result: int, structural: Structural) -> list[_Run]:
+    """The runs of elementwise steps that end here and start from one signal, longest first.
 
     Backwards, the latest step that is still outside comes in next: whatever else is outside cannot
     stem from it. Its result must be used inside alone.
     """
     place = flow.maker[result]
     if place is None or not flow.is_elementwise(flow.steps[place]):
-        return None
+        return []
     members = {place}
     entries = {a for a in flow.steps[place].inputs if isinstance(a, int) and _depends(flow, a)}
-    best: _Run | None = None
+    runs: list[_Run] = []
     while entries and len(members) <= _LONGEST:
         if len(entries) == 1:
             root = next(iter(entries))
             if flow.is_signal(root) and is_floating(flow.flat.avals[root]):
-                best = _Run(root, tuple(sorted(members)))
+                runs.append(_Run(root, tuple(sorted(members))))
         latest = max(entries, key=lambda value: (flow.maker[value] or -1, value))
         at = flow.maker[latest]
         if at is None or latest in flow.outputs or not set(flow.users[latest]) <= members:
@@ -131,9 +131,7 @@ def _run(flow: Flow, result: int, structural: Structural) -> _Run | None:
         members.add(at)
         entries.discard(latest)
         entries |= {a for a in step.inputs if isinstance(a, int) and _depends(flow, a)}
-    if best is None or flow.shape(best.root) != flow.shape(result):
-        return None
-    return best
+    return [run for run in reversed(runs) if flow.shape(run.root) == flow.shape(result)]
 
 
 def _is_statistic(flow: Flow, run: _Run, working: list[Step]) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.dtypes import prng_key
@@ -25,11 +26,11 @@ from firstlight.frameworks.jax.flat import CUSTOM, Constant, Flat
 
 _MOST = 64
 """So many compiled programs are kept; the one that was not used for longest goes first."""
+_MOST_RULES = 4096
 
 _kept: OrderedDict[Hashable, Any] = OrderedDict()
-
-
-_inside: list[bool] = []
+_rules: OrderedDict[Hashable, tuple[tuple[Any, ...], bytes]] = OrderedDict()
+"""Digests of derivative rules by the identity of their functions, which are kept with them."""
 
 
 class _UnknownError(Exception):
@@ -38,14 +39,18 @@ class _UnknownError(Exception):
 
 def once(key: Hashable | None, make: Callable[[], Any]) -> Any:
     """What was made for this key before, or is made now; never kept under None."""
-    if key is None:
-        return make()
-    if key in _kept:
-        _kept.move_to_end(key)
-        return _kept[key]
-    made = _kept[key] = make()
-    while len(_kept) > _MOST:
-        _kept.popitem(last=False)
+    return make() if key is None else _recalled(_kept, key, make, _MOST)
+
+
+def _recalled(
+    kept: OrderedDict[Hashable, Any], key: Hashable, make: Callable[[], Any], most: int
+) -> Any:
+    if key in kept:
+        kept.move_to_end(key)
+        return kept[key]
+    made = kept[key] = make()
+    while len(kept) > most:
+        kept.popitem(last=False)
     return made
 
 
@@ -60,112 +65,136 @@ def key_of(*parts: Any) -> bytes | None:
 
     Args:
         parts: jaxprs, flat programs, records, arrays, numbers, names.
+
+    >>> key_of(jax.make_jaxpr(jnp.sin)(1.0)) == key_of(jax.make_jaxpr(lambda x: jnp.sin(x))(2.0))
+    True
+    >>> key_of(jax.make_jaxpr(jnp.sin)(1.0)) == key_of(jax.make_jaxpr(jnp.cos)(1.0))
+    False
     """
-    known = hashlib.blake2b(digest_size=16)
+    digest = _Digest()
     try:
         for part in parts:
-            _add(known.update, part)
+            digest.add(part)
     except _UnknownError:
         return None
-    return known.digest()
+    return digest.value
 
 
-_Add = Callable[[bytes], None]
+class _Digest:
+    """Takes in values of many kinds.
+
+    Args:
+        inside: whether it is inside a derivative rule, which may call what it is the rule of.
+    """
+
+    def __init__(self, *, inside: bool = False) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._inside = inside
+
+    @property
+    def value(self) -> bytes:
+        """What equal values share."""
+        return self._hash.digest()
+
+    def _words(self, words: str) -> None:
+        self._hash.update(words.encode())
+
+    def add(self, value: Any) -> None:
+        """Take in one value."""
+        if value is None or isinstance(value, str | int | float | complex | bytes | enum.Enum):
+            self._words(f"{type(value).__name__} {value!r};")
+        elif isinstance(value, np.ndarray | np.generic | Array):
+            self._array(value)
+        elif isinstance(value, ClosedJaxpr):
+            self._jaxpr(value.jaxpr)
+            self._all(value.consts)
+        elif isinstance(value, Jaxpr):
+            self._jaxpr(value)
+        elif isinstance(value, Flat):
+            self._flat(value)
+        elif isinstance(value, Mapping):
+            self._all(part for item in value.items() for part in item)
+        elif isinstance(value, tuple | list):
+            self._all(value)
+        elif isinstance(value, set | frozenset):
+            self._all(sorted(map(repr, value)))
+        elif is_dataclass(value) and not isinstance(value, type):
+            self._words(type(value).__qualname__)
+            self._all(getattr(value, field.name) for field in fields(value))
+        else:
+            name = repr(value)
+            if " at 0x" in name:
+                raise _UnknownError
+            self._words(f"{type(value).__name__} {name};")
+
+    def _all(self, values: Iterable[Any]) -> None:
+        self._words("(")
+        for value in values:
+            self.add(value)
+        self._words(")")
+
+    def _array(self, value: Any) -> None:
+        if isinstance(value, Array) and jnp.issubdtype(value.dtype, prng_key):
+            self._words(repr(value.dtype))
+            value = jax.random.key_data(value)
+        array = np.asarray(value)
+        self._words(f"{array.dtype} {array.shape};")
+        self._hash.update(np.ascontiguousarray(array).tobytes())
+
+    def _jaxpr(self, jaxpr: Jaxpr) -> None:
+        numbers: dict[Any, int] = {}
+
+        def number(var: Any) -> Any:
+            if isinstance(var, Literal):
+                return var.val
+            return ("value", numbers.setdefault(var, len(numbers)))
+
+        for var in (*jaxpr.constvars, *jaxpr.invars):
+            self._words(f"{number(var)} {var.aval!r};")
+        for eqn in jaxpr.eqns:
+            self._all(map(number, eqn.invars))
+            self._step(eqn.primitive, eqn.params, [var.aval for var in eqn.invars])
+            for var in eqn.outvars:
+                self._words(f"{number(var)} {var.aval!r};")
+        self._all(map(number, jaxpr.outvars))
+
+    def _flat(self, flat: Flat) -> None:
+        def plain(atom: Any) -> Any:
+            return atom.value if isinstance(atom, Constant) else ("value", atom)
+
+        self._words(repr(flat.avals[: flat.arguments]))
+        for step in flat.steps:
+            self._all(map(plain, step.inputs))
+            self._step(step.primitive, step.params, [flat.aval(atom) for atom in step.inputs])
+            for place in step.outputs:
+                self._words(f"{place} {flat.avals[place]!r};")
+        self._all(map(plain, flat.outputs))
+
+    def _step(self, primitive: Any, params: Mapping[str, Any], avals: Sequence[Any]) -> None:
+        self._words(primitive.name)
+        if primitive.name in CUSTOM:
+            self.add(params.get("call_jaxpr", params.get("fun_jaxpr")))
+            if not self._inside:
+                self.add(_rule(primitive, params, avals))
+            return
+        for name in sorted(params):
+            self._words(name)
+            self.add(params[name])
 
 
-def _add(add: _Add, value: Any) -> None:
-    """Feed a value to the digest."""
-    if value is None or isinstance(value, str | int | float | complex | bool | bytes | enum.Enum):
-        add(f"{type(value).__name__} {value!r};".encode())
-    elif isinstance(value, np.ndarray | np.generic | Array):
-        _add_array(add, value)
-    elif isinstance(value, ClosedJaxpr):
-        _add_jaxpr(add, value.jaxpr)
-        _add_all(add, value.consts)
-    elif isinstance(value, Jaxpr):
-        _add_jaxpr(add, value)
-    elif isinstance(value, Flat):
-        _add_flat(add, value)
-    elif isinstance(value, Mapping):
-        _add_all(add, (part for item in value.items() for part in item))
-    elif isinstance(value, tuple | list):
-        _add_all(add, value)
-    elif isinstance(value, set | frozenset):
-        _add_all(add, sorted(map(repr, value)))
-    elif is_dataclass(value) and not isinstance(value, type):
-        add(type(value).__qualname__.encode())
-        _add_all(add, (getattr(value, field.name) for field in fields(value)))
-    else:
-        name = repr(value)
-        if " at 0x" in name:
-            raise _UnknownError
-        add(f"{type(value).__name__} {name};".encode())
+def _rule(primitive: Any, params: Mapping[str, Any], avals: Sequence[Any]) -> bytes:
+    """The digest of a derivative rule; traced once for each function that gives one."""
+    names = ("jvp_jaxpr_fun", "jvp_jaxpr_thunk", "fwd_jaxpr_thunk", "bwd")
+    functions = tuple(params[name] for name in names if name in params)
+    key = (*map(id, functions), repr(avals))
 
+    def traced() -> tuple[tuple[Any, ...], bytes]:
+        digest = _Digest(inside=True)
+        digest.add(_with_its_rule(primitive, params, avals))
+        return functions, digest.value
 
-def _add_all(add: _Add, values: Iterable[Any]) -> None:
-    add(b"(")
-    for value in values:
-        _add(add, value)
-    add(b")")
-
-
-def _add_array(add: _Add, value: Any) -> None:
-    if isinstance(value, Array) and jax.numpy.issubdtype(value.dtype, prng_key):
-        add(repr(value.dtype).encode())
-        value = jax.random.key_data(value)
-    array = np.asarray(value)
-    add(f"{array.dtype} {array.shape};".encode())
-    add(np.ascontiguousarray(array).tobytes())
-
-
-def _add_jaxpr(add: _Add, jaxpr: Jaxpr) -> None:
-    numbers: dict[Any, int] = {}
-
-    def number(var: Any) -> Any:
-        return numbers.setdefault(var, len(numbers))
-
-    for var in (*jaxpr.constvars, *jaxpr.invars):
-        number(var)
-        add(repr(var.aval).encode())
-    for eqn in jaxpr.eqns:
-        _add_inputs(add, (v.val if isinstance(v, Literal) else number(v) for v in eqn.invars))
-        _add_params(add, eqn.primitive, eqn.params, [v.aval for v in eqn.invars])
-        for var in eqn.outvars:
-            add(f"{number(var)} {var.aval!r};".encode())
-    _add_inputs(add, (v.val if isinstance(v, Literal) else number(v) for v in jaxpr.outvars))
-
-
-def _add_flat(add: _Add, flat: Flat) -> None:
-    def plain(atom: Any) -> Any:
-        return atom.value if isinstance(atom, Constant) else ("value", atom)
-
-    add(repr(flat.avals[: flat.arguments]).encode())
-    for step in flat.steps:
-        _add_inputs(add, map(plain, step.inputs))
-        _add_params(add, step.primitive, step.params, [flat.aval(atom) for atom in step.inputs])
-        for place in step.outputs:
-            add(f"{place} {flat.avals[place]!r};".encode())
-    _add_all(add, map(plain, flat.outputs))
-
-
-def _add_inputs(add: _Add, values: Iterable[Any]) -> None:
-    _add_all(add, values)
-
-
-def _add_params(add: _Add, primitive: Any, params: Mapping[str, Any], avals: Sequence[Any]) -> None:
-    add(primitive.name.encode())
-    if primitive.name in CUSTOM:
-        _add(add, params.get("call_jaxpr", params.get("fun_jaxpr")))
-        if not _inside:  # a rule may call what it is the rule of
-            _inside.append(True)
-            try:
-                _add(add, _with_its_rule(primitive, params, avals))
-            finally:
-                _inside.pop()
-        return
-    for name in sorted(params):
-        add(name.encode())
-        _add(add, params[name])
+    found: tuple[tuple[Any, ...], bytes] = _recalled(_rules, key, traced, _MOST_RULES)
+    return found[1]
 
 
 def _with_its_rule(primitive: Any, params: Mapping[str, Any], avals: Sequence[Any]) -> ClosedJaxpr:
@@ -186,6 +215,6 @@ def _with_its_rule(primitive: Any, params: Mapping[str, Any], avals: Sequence[An
 
 
 def _cotangent(made: Array) -> Any:
-    if jax.numpy.issubdtype(made.dtype, np.inexact):
-        return jax.numpy.ones_like(made)
+    if jnp.issubdtype(made.dtype, jnp.inexact):
+        return jnp.ones_like(made)
     return np.zeros(made.shape, jax.dtypes.float0)

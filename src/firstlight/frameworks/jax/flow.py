@@ -154,6 +154,16 @@ class Flow:
             atom = source
         return atom
 
+    def varying(self, atom: Atom, rank: int) -> frozenset[int]:
+        """The axes of an array of this rank along which an expression differs."""
+        shape = self.shape(atom)
+        step = self.made_by(atom, *_HANDED_ON)
+        if step is not None and step.name == "broadcast_in_dim" and isinstance(step.inputs[0], int):
+            dims = [int(d) for d in step.params["broadcast_dimensions"]]
+            inner = self.varying(step.inputs[0], len(dims))
+            return frozenset(dims[a] + rank - len(shape) for a in inner)
+        return frozenset(a + rank - len(shape) for a, n in enumerate(shape) if n > 1)
+
     def number(self, atom: Atom) -> float | None:
         """The number that a constant is, in all its places; None for what is no such constant."""
         value = self.constant(atom)

@@ -48,6 +48,8 @@ class _Core:
     eps: float
     scales: tuple[str, ...]
     shape: tuple[int, ...]
+    along: frozenset[int] = frozenset()
+    """The axes along which the scale differs."""
 
 
 def norm(flow: Flow, result: int) -> Found | None:
@@ -84,12 +86,20 @@ def _core(flow: Flow, value: Atom) -> _Core | None:
         if step.name == "mul" and flow.is_expression(factor) and not flow.is_signal(factor):
             inner = _core(flow, flow.kept(signal))
             if inner is not None:
-                return replace(inner, scales=several(inner.scales, flow.names(factor)))
+                return _scaled(flow, inner, factor, len(flow.shape(value)))
     for signal, factor in sides:
         found = _measured_core(flow, signal, factor, divided=step.name == "div")
         if found is not None:
             return found
     return None
+
+
+def _scaled(flow: Flow, core: _Core, scale: Atom, rank: int) -> _Core:
+    return replace(
+        core,
+        scales=several(core.scales, flow.names(scale)),
+        along=core.along | flow.varying(scale, rank),
+    )
 
 
 def _measured_core(flow: Flow, signal: Atom, factor: Atom, *, divided: bool) -> _Core | None:
@@ -115,7 +125,7 @@ def _measured_core(flow: Flow, signal: Atom, factor: Atom, *, divided: bool) -> 
             if flow.is_expression(scale) and flow.is_signal(inner):
                 found = _measured_core(flow, inner, factor, divided=divided)
                 if found is not None:
-                    return replace(found, scales=several(found.scales, flow.names(scale)))
+                    return _scaled(flow, found, scale, len(flow.shape(signal)))
     size = _walk(flow, factor, {signal})
     if size and size.axes and size.roots and divided != size.inverse:
         return _core_of(flow, signal, size.axes, size, centred=False)
@@ -132,6 +142,7 @@ class _Size:
     roots: int = 0
     inverse: bool = False
     names: tuple[str, ...] = ()
+    along: frozenset[int] = frozenset()
 
 
 def _core_of(
@@ -143,6 +154,7 @@ def _core_of(
         centred=centred,
         eps=size.eps,
         scales=size.names,
+        along=size.along,
         shape=size.shape if axes is not None and size.shape else flow.shape(source),
     )
 
@@ -153,6 +165,7 @@ def _walk(flow: Flow, value: Atom, stop: set[Atom], *, outside: bool = False) ->
     stack: list[Atom] = [value]
     seen: set[Atom] = set()
     met = outside
+    rank = len(flow.shape(value))
     while stack:
         atom = stack.pop()
         if atom in seen or not isinstance(atom, int):
@@ -162,7 +175,9 @@ def _walk(flow: Flow, value: Atom, stop: set[Atom], *, outside: bool = False) ->
             met = True
             continue
         if not flow.is_signal(atom) and not outside:
-            found.names = several(found.names, flow.names(atom))
+            if flow.is_expression(atom):
+                found.names = several(found.names, flow.names(atom))
+                found.along |= flow.varying(atom, rank)
             continue
         step = flow.step(atom)
         if step is None:
@@ -225,7 +240,7 @@ def _named(flow: Flow, result: int, core: _Core, shifts: tuple[str, ...]) -> Fou
         elif 0 in core.axes and len(left) == 1 and rank > 1:
             function, unit = "batch_norm", left[0]
             options = (*options, ("batch_statistics", (1.0,)))
-        elif len(left) == 2 and left[0] == 0 and rank > 2:
+        elif len(left) == 2 and left[0] == 0 and rank > 2 and _is_instance(core, left, rank):
             function, unit = "instance_norm", left[1]
         else:
             axes = tuple(sorted(core.axes, reverse=True))
@@ -240,6 +255,13 @@ def _named(flow: Flow, result: int, core: _Core, shifts: tuple[str, ...]) -> Fou
         unit_axis=unit,
         options=options,
     )
+
+
+def _is_instance(core: _Core, left: list[int], rank: int) -> bool:
+    """Whether each channel is normalised by itself: its scale differs along what was kept."""
+    if core.along:
+        return left[1] in core.along
+    return left[1] == rank - 1
 
 
 def _unit_of(flow: Flow, names: tuple[str, ...], shape: tuple[int, ...]) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from firstlight.frameworks.jax.flat import Atom, Step
 from firstlight.frameworks.jax.flow import Flow
 from firstlight.frameworks.jax.found import Found, numbers, several
+from firstlight.frameworks.jax.moves import order_of, unmoved
 from firstlight.frameworks.jax.products import terms
 from firstlight.records.network import OperationKind, Options
 
@@ -31,6 +32,12 @@ _REDUCING = {
     "cumprod": "cumprod",
     "cumlogsumexp": "logcumsumexp",
 }
+_MOVES = {
+    "transpose": "permute",
+    "reshape": "reshape",
+    "expand_dims": "unsqueeze",
+    "squeeze": "squeeze",
+}
 _NAMES = {"select_n": "where", "stop_gradient": "detach", "clamp": "clamp", "square": "square"}
 _OPAQUE = frozenset(
     {"cond", "while", "scan", "custom_jvp_call", "custom_vjp_call", "pure_callback"}
@@ -45,11 +52,13 @@ def handed_on(flow: Flow, step: Step) -> Atom | None:
         return kept
     if step.name == "optimization_barrier" and len(step.outputs) == 1:
         return step.inputs[0]
+    if len(step.outputs) == 1 and (same := unmoved(flow, step.outputs[0])) is not None:
+        return same
     if step.name not in ("broadcast_in_dim", "reshape"):
         return None
-    before, after = flow.shape(step.inputs[0]), flow.shape(step.outputs[0])
-    if before == after:
+    if flow.shape(step.inputs[0]) == flow.shape(step.outputs[0]):
         return step.inputs[0]
+    before, after = flow.shape(step.inputs[0]), flow.shape(step.outputs[0])
     users = [flow.steps[i] for i in flow.users[step.outputs[0]]]
     if not users or step.outputs[0] in flow.outputs or any(u.name not in _BINARY for u in users):
         return None
@@ -68,9 +77,13 @@ def plain(flow: Flow, result: int) -> Found:
     name = step.name
     if name in _BINARY:
         return _binary(flow, step, result)
+    shape = _shape(flow, step)
+    if name == "squeeze" and shape is not None:  # one place of an axis: ``x[:, 0]``
+        part = flow.made_by(step.inputs[0], "slice", "dynamic_slice")
+        if part is not None and flow.only_user(part.outputs[0]) is step:
+            step, shape = part, ("getitem", shape[1], ())
     signals = tuple(a for a in step.inputs if flow.is_signal(a))
     parameters = several(*(flow.names(a) for a in step.inputs if not flow.is_signal(a)))
-    shape = _shape(flow, step)
     if shape is not None:
         function, order, also = shape
         options: Options = () if order is None else (("order", numbers(order)),)
@@ -223,25 +236,15 @@ def _product(flow: Flow, step: Step, result: int) -> Found:
 
 def _shape(flow: Flow, step: Step) -> tuple[str, tuple[int, ...] | None, tuple[int, ...]] | None:
     """Name, order of axes and further results of a step that moves values about."""
-    name, p = step.name, step.params
+    name = step.name
     rank = len(flow.shape(step.inputs[0])) if step.inputs else 0
     identity = tuple(range(rank))
-    if name == "transpose":
-        return "permute", tuple(int(a) for a in p["permutation"]), ()
-    if name == "reshape":
-        return "reshape", _unit_axes_only(flow, step), ()
+    order = order_of(flow, step)
     if name == "broadcast_in_dim":
-        dims = [int(d) for d in p["broadcast_dimensions"]]
-        order = tuple(dims.index(a) if a in dims else -1 for a in range(len(p["shape"])))
         grown = flow.size(step.outputs[0]) > flow.size(step.inputs[0])
         return ("expand" if grown else "unsqueeze"), order, ()
-    if name == "expand_dims":
-        dims = p["dimensions"]
-        count = iter(range(rank))
-        total = rank + len(dims)
-        return "unsqueeze", tuple(-1 if a in dims else next(count) for a in range(total)), ()
-    if name == "squeeze":
-        return "squeeze", tuple(a for a in identity if a not in p["dimensions"]), ()
+    if name in _MOVES:
+        return _MOVES[name], order, ()
     if name in ("slice", "dynamic_slice"):
         return "getitem", identity, ()
     if name == "split":
@@ -251,15 +254,6 @@ def _shape(flow: Flow, step: Step) -> tuple[str, tuple[int, ...] | None, tuple[i
     if name in ("pad", "rev", "dynamic_update_slice"):
         return {"pad": "pad", "rev": "flip"}.get(name, "slice_scatter"), identity, ()
     return None
-
-
-def _unit_axes_only(flow: Flow, step: Step) -> tuple[int, ...] | None:
-    """The order of axes of a reshape that only adds or takes axes of length one."""
-    before, after = flow.shape(step.inputs[0]), flow.shape(step.outputs[0])
-    if [n for n in before if n > 1] != [n for n in after if n > 1]:
-        return None
-    long = iter(a for a, n in enumerate(before) if n > 1)
-    return tuple(next(long) if n > 1 else -1 for n in after)
 
 
 def _gathered(flow: Flow, step: Step) -> tuple[int, ...] | None:

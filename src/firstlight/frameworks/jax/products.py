@@ -59,7 +59,7 @@ def weighted(flow: Flow, result: int) -> Found | None:
         axis = _moved_axis(flow, each, axis)
         if axis is None:
             return None
-    if bias is None and moved and not _is_turned(found, moved):
+    if bias is None and moved and not _is_turned(flow, found, moved):
         return None
     weight = several(*(flow.names(a) for a in found.operands))
     parameters = weight
@@ -91,9 +91,10 @@ def _before_bias(flow: Flow, result: int, bias: Atom) -> int | None:
     return next(a for a in step.inputs if a is not bias and a != bias and isinstance(a, int))
 
 
-def _is_turned(found: _Product, moved: list[Step]) -> bool:
-    """Whether a product without bias was only put back into the order of the batch (vmap)."""
-    return found.function != "embedding" and all(s.name == "transpose" for s in moved)
+def _is_turned(flow: Flow, found: _Product, moved: list[Step]) -> bool:
+    """Whether W @ x was only put back into the order of the batch, as `vmap` does it."""
+    first = flow.is_expression(found.step.inputs[0])
+    return first and [s.name for s in moved] == ["transpose"]
 
 
 def _is_bias(flow: Flow, bias: Atom, result: int, axis: int, weight: tuple[str, ...]) -> bool:

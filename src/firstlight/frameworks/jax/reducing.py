@@ -7,8 +7,10 @@ from math import isclose, prod
 from firstlight.frameworks.jax.flat import Atom, Step
 from firstlight.frameworks.jax.flow import Flow
 from firstlight.frameworks.jax.found import Found, numbers
+from firstlight.frameworks.jax.moves import after, back, order_of
 from firstlight.records.network import Options
 
+_FAR = 8
 _CLOSE = 1e-4
 """Relative difference of a constant from what it should be; half types round that much."""
 
@@ -120,41 +122,57 @@ def averaged(flow: Flow, value: Atom) -> tuple[Atom, tuple[int, ...]] | None:
 
 
 def pooled(flow: Flow, result: int) -> Found | None:
-    """The largest or the average value of each window."""
-    step = flow.made_by(result, "reduce_window_max")
-    if step is not None:
-        return _window(step, result, "max_pool")
-    step = flow.made_by(result, "div", "mul")
-    if step is None:
+    """The largest or the average value of each window, moved axes before and after included."""
+    atom: Atom = result
+    order = tuple(range(len(flow.shape(result))))
+    divided = False
+    for _ in range(_FAR):
+        step = flow.step(atom)
+        if step is None or (atom != result and flow.only_user(step.outputs[0]) is None):
+            return None
+        if step.name in ("reduce_window_max", "reduce_window_sum"):
+            break
+        number = step.name in ("div", "mul") and not flow.is_signal(step.inputs[1])
+        each = None if number else order_of(flow, step)
+        if number and not divided:
+            divided = True
+        elif each is not None:
+            order = after(order, each)
+        else:
+            return None
+        atom = step.inputs[0]
+    else:
         return None
-    summed = flow.made_by(flow.kept(step.inputs[0]), "reduce_window_sum")
-    if summed is None or flow.is_signal(step.inputs[1]):
+    if step.name.endswith("sum") != divided or step.name.endswith("max") == divided:
         return None
-    return _window(summed, result, "avg_pool")
+    for source, before in back(flow, step.inputs[0]):
+        if after(order, before) == tuple(range(len(flow.shape(source)))) and len(
+            flow.shape(source)
+        ) == len(order):
+            return _window(step, result, source, order)
+    return None
 
 
-def _window(step: Step, result: int, name: str) -> Found:
-    p = step.params
-    rank = len(p["window_dimensions"])
-    spatial = max(1, rank - 2)
+def _window(step: Step, result: int, source: Atom, order: tuple[int, ...]) -> Found:
+    p, rank = step.params, len(order)
+    name = "avg_pool" if step.name.endswith("sum") else "max_pool"
 
     def options(unit_axis: int | None) -> Options:
+        places = [a for a in range(rank) if a not in (0, unit_axis)]
         if unit_axis is None:
-            places = [a for a in range(rank) if p["window_dimensions"][a] > 1]
-        else:
-            places = [a for a in range(rank) if a not in (0, unit_axis)]
+            places = [a for a in range(rank) if p["window_dimensions"][order[a]] > 1]
         return (
             ("spatial", (float(len(places)),)),
-            ("kernel", numbers(p["window_dimensions"][a] for a in places)),
-            ("stride", numbers(p["window_strides"][a] for a in places)),
-            ("padding", numbers(p["padding"][a][0] for a in places)),
+            ("kernel", numbers(p["window_dimensions"][order[a]] for a in places)),
+            ("stride", numbers(p["window_strides"][order[a]] for a in places)),
+            ("padding", numbers(p["padding"][order[a]][0] for a in places)),
         )
 
     return Found(
         result=result,
         kind="pool",
-        function=f"{name}{spatial}d",
-        operands=(step.inputs[0],),
+        function=f"{name}{max(1, rank - 2)}d",
+        operands=(source,),
         options=options,
     )
 
@@ -214,16 +232,15 @@ def _masked(flow: Flow, step: Step) -> tuple[Atom, Atom, float | None] | None:
             return None
         step = inner
     for signal, mask in (step.inputs, step.inputs[::-1]):
-        cast = flow.made_by(flow.spread(mask), "convert_element_type", "div", "mul")
-        if not (flow.is_signal(signal) and _is_random(flow, mask)) or cast is None:
+        if not (flow.is_signal(signal) and _is_random(flow, mask)):
             continue
-        if cast.name != "convert_element_type":
-            mask, scale = _scaled(flow, cast.outputs[0])
-        if scale is None:
-            signal, scale = _scaled(flow, signal)
-        boolean = flow.made_by(flow.spread(mask), "convert_element_type")
-        if boolean is not None and flow.flat.aval(boolean.inputs[0]).dtype == bool:
-            return signal, boolean.inputs[0], scale
+        base, factor = _scaled(flow, flow.spread(mask))
+        base = flow.spread(base)
+        if not isinstance(base, int) or flow.flat.aval(base).dtype != bool:
+            continue
+        if factor is None and scale is None:
+            signal, factor = _scaled(flow, signal)
+        return signal, base, scale if factor is None else factor
     return None
 
 
