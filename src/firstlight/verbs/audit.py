@@ -33,7 +33,12 @@ _OWN_RULES = {
         "firstlight.frameworks.torch.own_rules:OwnRules",
         "firstlight.frameworks.torch.rules:untied",
         "firstlight.frameworks.torch.fed:fed_by_relu",
-    )
+    ),
+    "keras": (
+        "firstlight.frameworks.keras.own_rules:OwnRules",
+        "firstlight.frameworks.keras.own_rules:untied",
+        "firstlight.frameworks.keras.fed:fed_by_relu",
+    ),
 }
 
 
@@ -44,11 +49,12 @@ def audit(model: Any) -> Audit:
     level is 1 % for all parameters of the model together, so that a healthy model has no
     disagreement 99 times of 100. What remains is a set: on a square matrix Glorot's law *is*
     LeCun's, and a bias of ten numbers fits many. What was meant is asked of the model's own code
-    first (``_init_weights`` of transformers, ``reset_parameters``), by running it at the side on
+    first (``_init_weights`` of transformers, ``reset_parameters``, the initializers of Keras's
+    layers), by running it at the side on
     copies, then of the framework's defaults.
 
     Args:
-        model: a torch.nn.Module with values, which is left as it was; or the path of a
+        model: with values, as for `check`, which is left as it was; or the path of a
             ``.safetensors`` file, of a folder of shards with their index, or of a file that
             torch.save wrote (read with ``weights_only=True``). A file knows no layers: axes are
             guessed from names and shapes by a rule that ``.remarks`` states, and nothing is known

@@ -187,7 +187,8 @@ def entry_of(
 
     agrees: bool | None = None
     if own is not None and drawn is not None:
-        _, agrees, theirs = own
+        meant, agrees, theirs = own
+        agrees = agrees or any(law == meant.law for (_, _, law), _ in found)
         if agrees:
             remarks += truncation_remark(drawn.bounds, theirs)
         else:

@@ -72,6 +72,16 @@ _DEFAULTS = {
     **{f"ConvTranspose{d}d": "torch_conv" for d in (1, 2, 3)},
 }
 
+_KERAS_DEFAULTS = {
+    **dict.fromkeys(("Dense", "EinsumDense"), "keras_dense"),
+    **{f"{n}{d}D": "keras_dense" for n in ("Conv", "SeparableConv") for d in (1, 2, 3)},
+    **{f"DepthwiseConv{d}D": "keras_dense" for d in (1, 2)},
+    **{f"Conv{d}DTranspose": "keras_dense" for d in (1, 2, 3)},
+    **dict.fromkeys(("LSTMCell", "GRUCell", "SimpleRNNCell"), "keras_dense"),
+    "Embedding": "keras_embedding",
+}
+"""Of kernels; Keras's biases start at zero."""
+
 # The attention module zeroes its own biases and that of its output projection.
 _ZERO_BIASES = ("MultiheadAttention", "NonDynamicallyQuantizableLinear")
 
@@ -224,10 +234,11 @@ def default_of(parameter: Parameter, network: Network) -> Intent | None:
         return Intent(whose="", law_words="ones", law=technique("ones").law_for(parameter.layout))
     if parameter.kind == "norm-shift":
         return Intent(whose="", law_words="zeros", law=technique("zeros").law_for(parameter.layout))
-    name = _DEFAULTS.get(parameter.module)
-    if name is None:
-        return None
-    if parameter.kind == "bias" and parameter.module in _ZERO_BIASES:
+    keras = network.framework == "keras"
+    name = (_KERAS_DEFAULTS if keras else _DEFAULTS).get(parameter.module)
+    if name is None or (keras and parameter.kind == "recurrent"):
+        return None  # Keras's recurrent kernels are one isometry over all gates
+    if parameter.kind == "bias" and (keras or parameter.module in _ZERO_BIASES):
         return Intent(whose="", law_words="zeros", law=technique("zeros").law_for(parameter.layout))
     if parameter.module == "MultiheadAttention" and parameter.kind != "weight":
         return None  # the added key and value (bias_k, bias_v) have a law of their own
@@ -240,4 +251,6 @@ def default_of(parameter: Parameter, network: Network) -> Intent | None:
     if found is None:
         return None
     words = next((w for n, w, _ in _NAMED if n == name), technique(name).title)
+    if keras:
+        words = next((w for n, w, o in _NAMED if _law(n, parameter, **o) == found), words)
     return Intent(whose=f"{parameter.module}'s default", law_words=words, law=found)
