@@ -280,3 +280,25 @@ def test_a_longer_tensor_keeps_its_old_rows():
     assert torch.equal(long[:4], short)
     law = Normal(std=0.05)
     assert np.array_equal(short.numpy(), draw(law, (4, 6), name="emb", seed=0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_writes_are_counted_so_that_autograd_notices(dtype):
+    w = torch.ones(3, 3, dtype=dtype)
+    x = torch.ones(3, 3, dtype=dtype, requires_grad=True)
+    loss = (x * w).sum()
+    init.he_normal_(w)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_expanded_tensors_are_refused_as_torch_refuses_them():
+    with pytest.raises(RuntimeError, match="single memory location"):
+        init.he_normal_(torch.empty(3, 1).expand(3, 4))
+
+
+def test_negative_views_are_written_like_any_other():
+    z = torch.zeros(3, 3, dtype=torch.cfloat)
+    w = init.he_normal_(z.conj().imag, name="w", seed=0)
+    assert torch.equal(w, torch.from_numpy(fl.draw("he_normal", (3, 3), name="w", seed=0)))
+    assert torch.equal(z.imag, -w)

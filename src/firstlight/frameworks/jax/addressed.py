@@ -89,8 +89,8 @@ def dtype_of(dtype: Any) -> np.dtype[Any]:
     return np.dtype(jax.dtypes.canonicalize_dtype(asked))
 
 
-def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    return values.astype(dtype, copy=False)
+_WRITABLE = ("float32", "float64", "float16", "bfloat16")
+"""What laws write without a copy; others, float8 say, are rounded from float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +156,13 @@ class Addressed:
 
         def numbers(words: Words) -> NDArray[Any]:
             seed, name, namespace = self.address.of(words)
-            drawer = draw_complex if exact.kind == "c" else draw
-            return _cast(drawer(law, layout, name=name, seed=seed, namespace=namespace), exact)
+            if exact.kind == "c":
+                parts = draw_complex(law, layout, name=name, seed=seed, namespace=namespace)
+                return parts.astype(exact, copy=False)
+            written = exact if exact.name in _WRITABLE else np.dtype(np.float32)
+            out = np.empty(shape, written)
+            draw(law, layout, name=name, seed=seed, namespace=namespace, out=out)
+            return out.astype(exact, copy=False)
 
         if self.address.complete and not isinstance(key, jax.core.Tracer):
             return _placed(jnp.asarray(numbers(np.zeros(0, np.uint32))), out_sharding)

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, TypedDict, TypeVar, cast
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
@@ -230,9 +231,40 @@ def fill(
     with torch.no_grad():
         if isinstance(law, Constant):
             return tensor.fill_(law.value)
-        drawer = draw_complex if tensor.is_complex() else draw
-        values = drawer(law, layout, name=name, seed=seed, namespace=namespace)
-        return tensor.copy_(torch.from_numpy(values))
+        if tensor.is_complex():
+            parts = draw_complex(law, layout, name=name, seed=seed, namespace=namespace)
+            return tensor.copy_(torch.from_numpy(parts))
+        memory = _memory(tensor)
+        if memory is not None:
+            draw(law, layout, name=name, seed=seed, namespace=namespace, out=memory)
+            torch.autograd.graph.increment_version(tensor)  # NumPy's writes are not counted
+            return tensor
+        # On another device: one tensor on the host, of the same type where the laws write it.
+        dtype = tensor.dtype if tensor.dtype in _WRITABLE else torch.float32
+        host = torch.empty(tensor.shape, dtype=dtype, device="cpu")
+        memory = _memory(host)
+        draw(law, layout, name=name, seed=seed, namespace=namespace, out=memory)
+        return tensor.copy_(host)
+
+
+_WRITABLE = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def _memory(tensor: Tensor) -> NDArray[Any] | None:
+    """The memory of a tensor as an array that laws can write to, or None if it has none such."""
+    if tensor.device.type != "cpu" or tensor.dtype not in _WRITABLE:
+        return None
+    if any(
+        step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)
+    ):
+        return None  # expanded: torch's own write refuses it, and says why
+    try:
+        plain = tensor.detach()
+        bits = plain.view(torch.uint16) if tensor.dtype is torch.bfloat16 else plain
+        memory: NDArray[Any] = bits.numpy()
+    except (RuntimeError, TypeError):  # subclasses, vmap, negative views
+        return None
+    return memory
 
 
 def warn_of_nothing(tensor: Tensor, *, depth: int = 0) -> bool:
