@@ -120,9 +120,9 @@ def _keras_output(model: Any, batch: Any) -> Array:
 def _keras_picture(model: Any, batch: Any) -> list[Any]:
     keras = import_module("keras")
     taken: list[Any] = [*_host(), keras.config.backend()]
-    taken.append(
-        _keras_array(keras.src.random.seed_generator.global_seed_generator().state).tobytes()
-    )
+    # Made when it is first asked for, with Python's generator; looking must not be the first.
+    shared = keras.src.backend.common.global_state.get_global_attribute("global_seed_generator")
+    taken.append(None if shared is None else _keras_array(shared.state).tobytes())
     if keras.config.backend() == "torch":
         torch = import_module("torch")
         taken += [torch.get_rng_state().numpy().tobytes(), torch.is_grad_enabled()]

@@ -66,7 +66,7 @@ def test_looking_is_silent_and_leaves_no_trace(framework: Framework, network: st
     checkup = fl.check(model, batch, **options)
     audit = fl.audit(model)
     plan = fl.plan(model, batch, **options)
-    wrong = ((batch[..., None], options), (batch, {**options, "target": options["target"][:7]}))
+    wrong = (({"pixels": batch}, options), (batch, {**options, "target": options["target"][:7]}))
     for fed, wanted in wrong:
         with pytest.raises(fl.FirstlightError) as raised:
             fl.check(model, fed, **wanted)
