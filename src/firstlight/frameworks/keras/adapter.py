@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.errors import BadInputError
-from firstlight.frameworks.keras import models
+from firstlight.frameworks.keras import models, seeds
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
 from firstlight.records.network import Network
@@ -132,8 +132,8 @@ class KerasAdapter:
         return found
 
     def initial_seed(self) -> int:
-        """The backend's own seed."""
-        return int(_room().initial_seed())
+        """What `keras.utils.set_random_seed` was told, or what Python's random state stands for."""
+        return seeds.own_seed()
 
     def build(self, factory: Callable[[], Any], seed: int) -> Any:
         """A model from its factory under a seed; random states are put back."""

@@ -166,13 +166,21 @@ def reordered(array: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.concatenate([reset, update, new], axis=-1)
 
 
+def numbers_of(tensor: Any) -> NDArray[Any]:
+    """A copy of a backend's tensor, 16-bit types widened."""
+    if hasattr(tensor, "detach"):  # Keras's way to NumPy warns on torch
+        tensor = tensor.detach().cpu()
+        half = tensor.is_floating_point() and tensor.element_size() < 4
+        return np.array((tensor.float() if half else tensor).numpy())
+    value = np.array(keras.ops.convert_to_numpy(tensor))
+    half = value.dtype.kind == "f" and value.dtype.itemsize < 4
+    return value.astype(np.float32) if half or value.dtype.kind not in "fiub" else value
+
+
 def values(model: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     """Each parameter's name and a copy of its values, 16-bit types widened."""
     for weight in checked(model):
-        value = np.array(keras.ops.convert_to_numpy(weight.variable._value))
-        half = value.dtype.kind == "f" and value.dtype.itemsize < 4
-        if half or value.dtype.kind not in "fiub":
-            value = value.astype(np.float32)
+        value = numbers_of(weight.variable._value)
         yield weight.parameter.name, reordered(value) if weight.reordered else value
 
 
@@ -195,9 +203,10 @@ def save(model: Any, path: str) -> None:
     for place in held(model):
         if id(place.variable) not in seen:
             seen.add(id(place.variable))
-            tensors[place.name] = np.ascontiguousarray(
-                keras.ops.convert_to_numpy(place.variable._value)
-            )
+            value = numbers_of(place.variable._value)
+            # 16 bits are widened on the way to NumPy, and go back where it has the type.
+            kept = "float16" if str(place.variable.dtype) == "float16" else value.dtype
+            tensors[place.name] = np.ascontiguousarray(value.astype(kept))
     try:
         save_file(tensors, path)
     except SafetensorError as error:

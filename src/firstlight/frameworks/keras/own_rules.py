@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.frameworks.keras.models import Weight, reordered, weights
+from firstlight.frameworks.keras.models import Weight, numbers_of, reordered, weights
 from firstlight.records.network import Parameter
 
 _POOLED, _REPEATS = 1 << 13, 16
@@ -120,7 +120,7 @@ class OwnRules:
         count = _REPEATS if np.prod(shape) < _POOLED else 1
         for seed in range(count):
             drawn = _with_seed(initializer, seed)(shape, dtype="float32")
-            values = np.array(keras.ops.convert_to_numpy(drawn), dtype=np.float32)
+            values = numbers_of(drawn)
             if forget:
                 units = shape[-1] // 4
                 values[..., units : 2 * units] = 1.0

@@ -19,6 +19,7 @@ import keras
 import torch
 from keras import layers
 from keras.src.backend.common import global_state
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,6 +27,7 @@ from firstlight.errors import BadInputError
 from firstlight.frameworks.keras.layouts import NORMS
 from firstlight.frameworks.keras.models import Weight, checked
 from firstlight.frameworks.keras.naming import layer_paths
+from firstlight.frameworks.keras.seeds import put_back
 from firstlight.frameworks.torch.foreign import Closed, Following, Foreign, Instead
 from firstlight.records.network import OperationKind, Parameter
 
@@ -38,7 +40,6 @@ _DROPOUTS = (
     *(getattr(layers, f"SpatialDropout{d}D") for d in (1, 2, 3)),
 )
 _CONVOLVING = (functional.conv1d, functional.conv2d, functional.conv3d)
-_GLOBAL_SEED = "global_seed_generator"
 
 
 def _tensor(value: Any) -> Any:
@@ -233,15 +234,9 @@ def _call_arguments(model: Any) -> list[Argument] | None:
 @contextmanager
 def _global_seed() -> Iterator[None]:
     """Unseeded random functions share one generator of Keras's, which a look must not advance."""
-    before = global_state.get_global_attribute(_GLOBAL_SEED)
-    state = None if before is None else before.state._value.detach().clone()
-    try:
+    with put_back():
+        global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, None)
         yield
-    finally:
-        if before is None:
-            global_state.set_global_attribute(_GLOBAL_SEED, None)
-        elif state is not None:
-            before.state._value.detach().copy_(state)
 
 
 def _variables(model: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from firstlight.errors import BadInputError
+from firstlight.frameworks.keras import seeds
 from firstlight.frameworks.keras.losses import Known, Other, loss_of
 from firstlight.frameworks.keras.models import reordered
 from firstlight.frameworks.keras.synthetic import synthetic_batch
@@ -206,13 +207,8 @@ def calibrate(
 
 
 def build(factory: Callable[[], Any], seed: int) -> Any:
-    """A model from its factory under the backend's seed, which is put back."""
-    return _torch.build(factory, seed)
-
-
-def initial_seed() -> int:
-    """Torch's own seed."""
-    return _torch.initial_seed()
+    """A model from its factory under a seed of Keras's and torch's, which are put back."""
+    return _torch.build(lambda: seeds.build(factory, seed), seed)
 
 
 def together(model: Any, _data: Sequence[Any], _recipe: Recipe) -> Together:
