@@ -156,7 +156,7 @@ def training_step(model: nnx.Module, batch: Array, target: Array) -> Callable[[]
     @jax.jit
     def step(trained: nnx.State, rest: nnx.State, batch: Array, target: Array) -> tuple:
         def loss(trained: nnx.State) -> tuple[Array, nnx.State]:
-            copy = nnx.merge(graph, trained, rest)
+            copy = nnx.merge(graph, trained, rest, copy=True)
             shares = jax.nn.log_softmax(copy(batch))
             picked = jnp.take_along_axis(shares, target[..., None], axis=-1)
             return -picked.mean(), nnx.split(copy, nnx.Param, ...)[2]

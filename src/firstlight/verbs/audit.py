@@ -84,6 +84,8 @@ def audit(model: Any) -> Audit:
         return _audited(file.network, file.values(), remarks=file.remarks)
     adapter = adapter_for(model)
     network = adapter.inspect(model)
+    if network.framework not in _OWN_RULES:
+        return _audited(network, adapter.values(model))
     rules, untied, fed = (_lookup(path)(model) for path in _OWN_RULES[network.framework])
     return _audited(network, adapter.values(model), rules=rules, untied=untied, fed=fed)
 

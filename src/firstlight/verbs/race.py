@@ -26,13 +26,20 @@ from firstlight.records.adapter import Adapter
 from firstlight.records.race import Race, Recipe, Run
 from firstlight.verbs.adapters import adapter_for
 from firstlight.verbs.plan import plan
-from firstlight.verbs.race_work import Task, raised, train_packed, train_unit
+from firstlight.verbs.race_work import (
+    Task,
+    built,
+    raised,
+    takes_seed,
+    train_packed,
+    train_unit,
+)
 
 _PLAN_SAMPLES = 256
 
 
 def race(
-    build: Callable[[], Any],
+    build: Callable[..., Any],
     data: Sequence[Any],
     *,
     loss: Any = None,
@@ -59,7 +66,8 @@ def race(
     is counted, with the score of guessing.
 
     Args:
-        build: returns a new model; called under each seed, so that ``default`` varies with it.
+        build: returns a new model; called under each seed, so that ``default`` varies with it. One
+            that takes an argument is given the seed: JAX has none of its own.
         data: inputs, targets, held-out inputs, held-out targets: arrays or tensors; or a training
             set and a held-out set (data sets or loaders of (input, target)), read once.
         loss: as for `check`; by default cross-entropy for integer targets, else mean squares.
@@ -292,7 +300,7 @@ class _Course:
         )
 
 
-def _built(build: Callable[[], Any]) -> tuple[Any, Adapter]:
+def _built(build: Callable[..., Any]) -> tuple[Any, Adapter]:
     """A model under seed 0, to see what it is, and the adapter of its framework."""
     if not callable(build) or (hasattr(build, "parameters") and not isinstance(build, type)):
         raise BadInputError(
@@ -300,9 +308,9 @@ def _built(build: Callable[[], Any]) -> tuple[Any, Adapter]:
             " pass lambda: Model()"
         )
     try:
-        first = build()
+        first = build(0) if takes_seed(build) else build()
         adapter = adapter_for(first)
-        second = adapter.build(build, 0)
+        second = built(adapter, build, 0)
     except BadInputError:
         raise
     except Exception as error:
@@ -332,14 +340,14 @@ def _recipes(asked: Question, loss: Any) -> dict[tuple[str, str], Recipe]:
 
 
 def _plan(
-    build: Callable[[], Any], adapter: Adapter, data: Sequence[Any], loss: Any, name: str
+    build: Callable[..., Any], adapter: Adapter, data: Sequence[Any], loss: Any, name: str
 ) -> Any:
     """The plan of a start, made once for all seeds; None for the model as it is built."""
     if name == "default":
         return None
     inputs, targets = data[0][:_PLAN_SAMPLES], data[1][:_PLAN_SAMPLES]
     return plan(
-        adapter.build(build, 0),
+        built(adapter, build, 0),
         inputs,
         target=targets,
         loss=loss,

@@ -6,6 +6,8 @@ import pickle
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from inspect import Parameter, signature
 from typing import Any
 
 from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
@@ -24,14 +26,14 @@ class Task:
     """All that a worker needs besides the unit.
 
     Args:
-        build: returns a new model.
+        build: returns a new model; see `takes_seed`.
         adapter: of the model's framework.
         data: four arrays.
         recipes: of each (stage, optimizer).
         plans: of each technique; None leaves the model as it was built.
     """
 
-    build: Callable[[], Any]
+    build: Callable[..., Any]
     adapter: Adapter
     data: Sequence[Any]
     recipes: Mapping[tuple[str, str], Recipe]
@@ -72,10 +74,25 @@ def raised(what: str, error: Exception) -> ModelRaisedError:
     return ModelRaisedError(f"race: {what} raised {type(error).__name__}: {words}")
 
 
+def takes_seed(build: Callable[..., Any]) -> bool:
+    """Whether a factory has one argument without a default: it is given the seed."""
+    try:
+        parameters = signature(build).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.default is Parameter.empty and p.kind in kinds for p in parameters) == 1
+
+
+def built(adapter: Adapter, build: Callable[..., Any], seed: int) -> Any:
+    """A model under a seed: the framework's own, and the factory's where it takes one."""
+    return adapter.build(partial(build, seed) if takes_seed(build) else build, seed)
+
+
 def _start(task: Task, technique: str, seed: int) -> Any:
     """A model at one start of one seed."""
     try:
-        model = task.adapter.build(task.build, seed)
+        model = built(task.adapter, task.build, seed)
     except Exception as error:
         raise raised("build", error) from error
     plan = task.plans[technique]

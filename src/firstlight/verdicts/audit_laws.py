@@ -82,6 +82,13 @@ _KERAS_DEFAULTS = {
 }
 """Of kernels; Keras's biases start at zero."""
 
+_FLAX_DEFAULTS = {
+    **dict.fromkeys(("Linear", "Dense", "LinearGeneral", "DenseGeneral", "Einsum"), "flax_dense"),
+    **dict.fromkeys(("Conv", "ConvTranspose"), "flax_dense"),
+    "Embed": "flax_embed",
+}
+_FLAX_WORDS = {"flax_dense": "N(0, 1/fan_in) cut at ±2σ", "flax_embed": "N(0, 1/width)"}
+
 # The attention module zeroes its own biases and that of its output projection.
 _ZERO_BIASES = ("MultiheadAttention", "NonDynamicallyQuantizableLinear")
 
@@ -226,6 +233,30 @@ def bias_law(parameter: Parameter, network: Network) -> Candidate | None:
     return "torch_bias", "U(±1/√fan_in of its weight)", law
 
 
+def _is_of_flax(parameter: Parameter, network: Network) -> bool:
+    """Whether a JAX layer is Flax's: its kernel is called so, Equinox's a weight."""
+    stem, _, leaf = parameter.name.rpartition(".")
+    beside = f"{stem}.kernel" if stem else "kernel"
+    known = any(beside == other.name for other in network.parameters)
+    return network.framework == "jax" and (leaf in ("kernel", "embedding") or known)
+
+
+def _flax_default(parameter: Parameter) -> Intent | None:
+    """The default of a layer of Flax; recurrent kernels are fused in some cells and not in others.
+
+    Biases start at zero, which nobody would mean otherwise.
+    """
+    name = _FLAX_DEFAULTS.get(parameter.module)
+    if name is None or parameter.kind not in ("weight", "embedding", "bias"):
+        return None
+    if parameter.kind == "bias":
+        return Intent(whose="", law_words="zeros", law=technique("zeros").law_for(parameter.layout))
+    law = _law(name, parameter)
+    if law is None:
+        return None
+    return Intent(whose=f"{parameter.module}'s default", law_words=_FLAX_WORDS[name], law=law)
+
+
 def default_of(parameter: Parameter, network: Network) -> Intent | None:
     """The default of the module that owns a parameter; None if its class is not known."""
     if parameter.module == UNKNOWN_MODULE:
@@ -234,6 +265,8 @@ def default_of(parameter: Parameter, network: Network) -> Intent | None:
         return Intent(whose="", law_words="ones", law=technique("ones").law_for(parameter.layout))
     if parameter.kind == "norm-shift":
         return Intent(whose="", law_words="zeros", law=technique("zeros").law_for(parameter.layout))
+    if _is_of_flax(parameter, network):
+        return _flax_default(parameter)
     keras = network.framework == "keras"
     name = (_KERAS_DEFAULTS if keras else _DEFAULTS).get(parameter.module)
     if name is None or (keras and parameter.kind == "recurrent"):

@@ -76,7 +76,6 @@ def hold(model: Any, state: Any = None) -> Held:
             for name, value in zip(tree_names(state), kept, strict=True)
             if isinstance(value, Array)
         },
-        channels_last=False,
     )
 
 

@@ -17,6 +17,7 @@ _RANDOM = frozenset({"random_bits", "threefry2x32", "random_gamma", "rng_bit_gen
 _KEEPING = frozenset({"convert_element_type", "copy", "copy_p", "reduce_precision"})
 _NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0}
 _HANDED_ON = _KEEPING | {"optimization_barrier", "broadcast_in_dim", "reshape", "expand_dims"}
+_PARTS = frozenset({"transpose", "squeeze", "slice", "dynamic_slice", "rev", "split"})
 LOOKUPS = frozenset({"gather", "dynamic_slice"})
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general"})
 
@@ -153,6 +154,12 @@ class Flow:
                     break
             atom = source
         return atom
+
+    def whole(self, atom: Atom) -> str | None:
+        """The parameter whose own numbers an expression is, moved or in part; None for others."""
+        while (step := self.made_by(atom, *_HANDED_ON, *_PARTS)) is not None:
+            atom = step.inputs[0]
+        return self.parameters.get(atom) if isinstance(atom, int) else None
 
     def varying(self, atom: Atom, rank: int) -> frozenset[int]:
         """The axes of an array of this rank along which an expression differs."""

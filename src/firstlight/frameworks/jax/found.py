@@ -29,6 +29,7 @@ class Found:
         also: further results of the same step.
         product: of a weighted operation with a bias: the value before it.
         bias: what is added to that.
+        weight: of a weighted operation or a lookup: what it multiplies by or reads.
     """
 
     result: int
@@ -46,6 +47,7 @@ class Found:
     also: tuple[int, ...] = ()
     product: int | None = None
     bias: Atom | None = None
+    weight: Atom | None = None
 
 
 def several(*groups: tuple[str, ...]) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def observation(
     if not lean:
         wanted = [p.name for p in program.parameters if p.trainable]
         gradients = {name: taken.gradients.get(name) for name in wanted}
-        start = _blocked_head(look, delta, host)
+        start = _blocked_head(look, taken, host)
         if start is not None:
             again = look.taken(start=start)
             delta |= {index: sums for index, sums in again.delta.items() if came(sums)}
@@ -144,17 +144,16 @@ def _parameters(
     return tuple(replace(r, update_ratio=ratios.get(r.name)) for r in readings)
 
 
-def _blocked_head(
-    look: Look, delta: Mapping[int, Any], host: Mapping[str, NDArray[Any]]
-) -> int | None:
+def _blocked_head(look: Look, taken: Taken, host: Mapping[str, NDArray[Any]]) -> int | None:
     """Where a zero head stops the loss's gradient: the operation that makes the head's input.
 
-    It is so if δ is exactly zero at every operation before some weighted one.
+    It is so if δ is exactly zero at every operation before some weighted one, and that one reads
+    more than zeros.
     """
     if not any(array.ndim > 1 and not array.any() for array in host.values()):
         return None
+    operations, delta = look.program.operations, taken.delta
     zero = {index for index, sums in delta.items() if came(sums) and not sums["norms"].any()}
-    operations = look.program.operations
     passed = [
         index
         for index, sums in delta.items()
@@ -162,10 +161,13 @@ def _blocked_head(
     ]
     if not zero or not passed or min(passed) < max(zero):
         return None
-    inputs = operations[min(passed)].inputs
-    if not inputs or inputs[0] not in look.shapes.results:
+    feeding = operations[min(passed)].inputs
+    start = feeding[0] if feeding else None
+    while feeding and feeding[0] not in taken.value:  # shapes and norms are not measured
+        feeding = operations[feeding[0]].inputs
+    if start is None or not feeding or start not in look.shapes.results:
         return None
-    return None if operations[inputs[0]].kind == "input" else inputs[0]
+    return start if taken.value[feeding[0]]["norms"].any() else None
 
 
 def _operations(

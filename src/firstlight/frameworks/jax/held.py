@@ -46,14 +46,14 @@ class Held:
         state: what it keeps besides them (batch statistics …), as a pytree.
         call: the model as a pure function of both.
         buffers: the arrays of ``state`` by name.
-        channels_last: whether its convolutions take channels last.
+        streams: keys of its own that every call replaces.
     """
 
     view: View
     state: Any
     call: Call
     buffers: Mapping[str, Array]
-    channels_last: bool = True
+    streams: tuple[Array, ...] = ()
 
 
 def floating(value: Any) -> bool:

@@ -131,6 +131,11 @@ def hold(model: nnx.Module) -> Held:
         ),
         state=state.rest,
         call=call,
+        streams=tuple(
+            variable.get_value()
+            for _, _, variable in _occurrences(model)
+            if isinstance(variable, nnx.RngKey)
+        ),
         buffers={
             _name(path): variable.get_value()
             for path, _, variable in _occurrences(model)

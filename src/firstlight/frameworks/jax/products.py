@@ -80,6 +80,7 @@ def weighted(flow: Flow, result: int) -> Found | None:
         unit_axis=axis,
         options=() if function == "linear" else found.options,
         asks=found.asks,
+        weight=next((a for a in found.operands if flow.is_expression(a)), None),
         product=None if bias is None else _before_bias(flow, result, bias),
         bias=bias,
     )
@@ -255,6 +256,7 @@ def looked_up(flow: Flow, result: int) -> Found | None:
         parameters=flow.names(step.inputs[0]),
         unit_axis=offsets[-1] if offsets else rank - 1,
         asks=(("lookup", where),),
+        weight=step.inputs[0],
     )
 
 

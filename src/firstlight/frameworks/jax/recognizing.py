@@ -47,6 +47,9 @@ class Reading:
         model_operations: how many operations come before what was traced after the model.
         results: the operation of each value that is the result of one.
         products: the weighted operation of each product before its bias.
+        wholes: for operations with a weight that is a parameter itself, not an expression of it,
+            the parameter's name.
+        biases: for those that add a bias, its name.
     """
 
     operations: tuple[Operation, ...]
@@ -55,6 +58,8 @@ class Reading:
     model_operations: int
     results: Mapping[int, int]
     products: Mapping[int, int]
+    wholes: Mapping[int, str]
+    biases: Mapping[int, str]
 
 
 def read(
@@ -99,6 +104,16 @@ def read(
             found.product: places[value]
             for value, found in tiles.found.items()
             if found.product is not None
+        },
+        wholes={
+            places[value]: name
+            for value, found in tiles.found.items()
+            if found.weight is not None and (name := flow.whole(found.weight)) is not None
+        },
+        biases={
+            places[value]: name
+            for value, found in tiles.found.items()
+            if found.bias is not None and (name := flow.whole(found.bias)) is not None
         },
     )
 

@@ -1,18 +1,10 @@
 """Calibration: one pass where each weight is used once, at most three where weights are shared.
 
-First pass: every use of a weight is brought to the target by a factor of its own; the weight takes
-the geometric mean of them. With one use that is all. A weight that is used again is then held at
-that mean while a second pass measures what became of its uses: errors e_u = log(second moment /
-target). Some of an error at one use arrives at the next; the share ρ is read from the pass itself
-(e_u = own part + ρ·e_{u−1}, the own part being known from the first), so that the mean error
-answers a change of the weight by 2·mean_u(1 + ρ + … + ρ^{u−1}), and one step takes it off. The
-third pass settles the others around it. So is a weight that reaches its operation through an
-expression (weight norm): if the second pass shows that its scale does not arrive, it stays.
+What follows from a pass is decided by `firstlight.measuring.calibrating`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -29,18 +21,12 @@ from firstlight.frameworks.torch.calibrating import Calibrator
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.layouts import named_tensors, vector_biases
 from firstlight.frameworks.torch.observing import check_model
-from firstlight.frameworks.torch.pooling import arrives, common_step, pooled
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
 from firstlight.frameworks.torch.weight_uses import Weight
-from firstlight.records.calibration import Calibration, Scaling
+from firstlight.measuring.calibrating import Ledger, Swept
+from firstlight.records.calibration import Calibration
 
 Step = Callable[[Any, Any], Any]
-
-_FORWARDS = 3
-_ENOUGH = 0.1
-_OF_SPREAD = 1 / 8
-"""Mean error of a shared weight's uses, at least and as a share of how far they lie apart, below
-which it stays as it is: a third pass would not bring them nearer to the target."""
 
 
 class _Passes:
@@ -60,16 +46,11 @@ class _Passes:
         self.model, self.given, self.step = model, given, step
         self.names = {id(p): n for n, p in named.items()}
         self.weights = {n: Weight(tensor=named[n], target=t) for n, t in targets.items()}
-        self.factors = dict.fromkeys(targets, 1.0)
-        self.left: dict[str, str] = {}
-        self.own: dict[str, list[list[float]]] = {}
-        """For each weight and batch, the logarithms of the factors that its uses asked for."""
-        self.errors: dict[str, list[list[float]]] = {}
+        self.ledger = Ledger(names=tuple(targets))
         self.shifts: dict[str, tuple[str, list[Tensor]]] = {}
         self.biases = vector_biases(model)
         self.centred = {n: named[n] for n in centred}
         self.drawn_biases = {n: named[n].detach().clone() for n in centred}
-        self.forwards = 0
         self.differentiable = False
         """Whether passes keep what a derivative needs; some models take one as they run."""
         self._random = torch.get_rng_state()
@@ -93,26 +74,26 @@ class _Passes:
                 f" {batches.shapes_of(given)}: {' '.join(str(error).split()) or 'no message'}"
             ) from error
 
-    def sweep(self) -> None:
-        """One pass for each batch, and the factors that follow from it."""
-        self.forwards += 1
+    def sweep(self) -> list[dict[str, Swept]]:
+        """One pass for each batch."""
         try:
-            self._sweep()
+            return self._sweep()
         except ModelRaisedError:
             if self.differentiable:
                 raise
             self.differentiable = True
-            self._sweep()
+            return self._sweep()
 
-    def _sweep(self) -> None:
-        self.errors, self.shifts = {}, {}
-        own: dict[str, list[list[float]]] = {}
-        empty: dict[str, int] = {}
-        unreachable: dict[str, int] = {}
+    def _sweep(self) -> list[dict[str, Swept]]:
+        self.shifts = {}
+        found = []
+        for name, weight in self.weights.items():
+            weight.fixed = name in self.ledger.fixed
+            weight.probed = name in self.ledger.probed
         for batch in self.given:
             for name, weight in self.weights.items():
                 weight.begin()
-                weight.set(self.factors[name])
+                weight.set(self.ledger.factors[name])
             for name, bias in self.centred.items():
                 bias.data.copy_(self.drawn_biases[name])
             tracer = Calibrator(
@@ -123,106 +104,32 @@ class _Passes:
                 centred=self.centred,
             )
             self.run(tracer, batch)
-            for name, weight in self.weights.items():
-                if weight.factors:
-                    own.setdefault(name, []).append([math.log(f) for f in weight.factors])
-                if weight.errors:
-                    self.errors.setdefault(name, []).append(weight.errors)
-                empty[name] = empty.get(name, 0) + weight.empty
-                unreachable[name] = unreachable.get(name, 0) + weight.unreachable
+            found.append({name: weight.swept() for name, weight in self.weights.items()})
             for bias_name, (name, shift) in tracer.shifts.items():
                 self.shifts.setdefault(bias_name, (name, []))[1].append(shift)
-        for name, weight in self.weights.items():
-            if weight.fixed:
-                continue
-            self.left.pop(name, None)
-            if name in own:
-                self.factors[name] = pooled(own[name])
-            else:
-                self.factors[name] = 1.0
-                self.left[name] = _why_left(empty[name], unreachable[name])
-        self.own |= own
+        self.ledger.indirect |= {n for n, weight in self.weights.items() if not weight.direct}
+        return found
 
-    def unsettled(self) -> list[str]:
-        """Weights that one pass does not settle: used again, or through an expression."""
-        return [
-            name
-            for name, weight in self.weights.items()
-            if name in self.own
-            and (not weight.direct or max(len(uses) for uses in self.own[name]) > 1)
-        ]
-
-    def hold(self, names: Iterable[str]) -> None:
-        """Measure these from now on and change them between passes only."""
-        for name in names:
-            self.weights[name].fixed = True
-            self.weights[name].probed = not self.weights[name].direct
-            for bias in [b for b, (owner, _) in self.shifts.items() if owner == name]:
-                # No one bias takes the means of several uses off: it is again what was drawn.
-                self.centred.pop(bias).data.copy_(self.drawn_biases[bias])
-                del self.shifts[bias]
-
-    def correct(self, names: Iterable[str]) -> bool:
-        """One step for weights that were held; whether any moved."""
-        moved = False
-        for name in names:
-            errors, self.weights[name].probed = self.errors.get(name), False
-            if errors is None:
-                continue
-            own = [
-                [2 * (math.log(self.factors[name]) - each) for each in uses]
-                for uses in self.own[name]
-            ]
-            if not self.weights[name].direct:
-                if not arrives(errors, self.factors[name]):
-                    self.factors[name] = 1.0
-                    self.left[name] = "its scale does not arrive at its result"
-                    moved = True
-                    continue
-                self.weights[name].fixed = max(len(uses) for uses in own) > 1
-            flat = [each for uses in errors for each in uses]
-            change = common_step(errors, own)
-            if abs(sum(flat)) / len(flat) > max(_ENOUGH, _OF_SPREAD * (max(flat) - min(flat))):
-                self.factors[name] *= math.exp(change)
-                moved = True
-        return moved
+    def free_biases(self, name: str) -> None:
+        """No one bias takes the means of several uses off: those of a held weight are drawn."""
+        for bias in [b for b, (owner, _) in self.shifts.items() if owner == name]:
+            self.centred.pop(bias).data.copy_(self.drawn_biases[bias])
+            del self.shifts[bias]
 
     def result(self) -> Calibration:
         """What was found, as plain data."""
         return Calibration(
-            scalings=tuple(self._scaling(name) for name in self.weights),
+            scalings=tuple(self.ledger.scaling(name) for name in self.weights),
             shifts=tuple(
                 (bias, tuple(self._shift(name, found).tolist()))
                 for bias, (name, found) in self.shifts.items()
             ),
-            forwards=self.forwards,
+            forwards=self.ledger.forwards,
             batches=len(self.given),
         )
 
     def _shift(self, name: str, found: list[Tensor]) -> Tensor:
-        return torch.stack(found).double().mean(dim=0) * self.factors[name]
-
-    def _scaling(self, name: str) -> Scaling:
-        if self.weights[name].fixed:
-            errors = self.errors.get(name, [])
-        else:  # where batches differ, each is off by what its own factor differs from the common
-            log_factor = math.log(self.factors[name])
-            errors = [[2 * (log_factor - f) for f in uses] for uses in self.own.get(name, [])]
-        flat = [e for each in errors for e in each] or [0.0]
-        return Scaling(
-            name=name,
-            factor=self.factors[name],
-            uses=max((len(each) for each in errors), default=0),
-            low=math.exp(min(flat)),
-            high=math.exp(max(flat)),
-            left=self.left.get(name),
-        )
-
-
-def _why_left(empty: int, unreachable: int) -> str:
-    if empty:
-        return "its result is zero or not finite"
-    return "its bias alone exceeds the target" if unreachable else "not used in this pass"
+        return torch.stack(found).double().mean(dim=0) * self.ledger.factors[name]
 
 
 @contextmanager
@@ -286,13 +193,7 @@ def calibrate(
         if not model.training:
             model.train()
         passes = _Passes(model, named, given, targets, step, centred)
-        passes.sweep()
-        held = passes.unsettled()
-        if held:
-            passes.hold(held)
-            passes.sweep()
-            if passes.correct(held) and passes.forwards < _FORWARDS:
-                passes.sweep()
+        passes.ledger.settle(passes.sweep, passes.free_biases)
         if backward:
             _balance(passes)
         return passes.result()
@@ -316,19 +217,20 @@ def _held(
 
 def _balance(passes: _Passes) -> None:
     """Apply the backward balance, and bring what it does not touch back to its target."""
+    ledger = passes.ledger
     for name, weight in passes.weights.items():
-        weight.set(passes.factors[name])
+        weight.set(ledger.factors[name])
     passes.differentiable = True
-    shared = {name for name, weight in passes.weights.items() if weight.fixed}
     changes = balanced(
         passes.model,
         passes.names,
         {n: p for n, p in passes.named.items() if p.requires_grad},
-        set(passes.weights) - shared - set(passes.left),
+        set(passes.weights) - ledger.fixed - set(ledger.left),
         lambda tracer: passes.run(tracer, passes.given[0]),
     )
-    passes.forwards += 1
-    passes.hold(changes)
+    ledger.forwards += 1
     for name, change in changes.items():
-        passes.factors[name] *= change
-    passes.sweep()
+        ledger.hold(name, probed=name in ledger.indirect)
+        passes.free_biases(name)
+        ledger.factors[name] *= change
+    ledger.absorb(passes.sweep())

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from firstlight.measuring.calibrating import Swept
 from firstlight.records.network import OperationKind
 
 _HALVES = frozenset({torch.float16, torch.bfloat16})
@@ -62,6 +63,15 @@ class Weight:
     def begin(self) -> None:
         """Forget the last pass."""
         self.factors, self.errors, self.empty, self.unreachable = [], [], 0, 0
+
+    def swept(self) -> Swept:
+        """What the last pass found."""
+        return Swept(
+            factors=[math.log(factor) for factor in self.factors],
+            errors=self.errors,
+            empty=self.empty,
+            unreachable=self.unreachable,
+        )
 
     def set(self, factor: float) -> None:
         """Make the values in the model ``factor`` times those that were drawn."""
