@@ -31,7 +31,7 @@ from firstlight.records.plan import Receipt
 
 CLASSES = 10
 
-# Family, and whether the model scales pixels from 0 … 255 itself.
+# Family, and whether the model scales pixels from 0 … 255 itself. NASNet does not run on torch.
 FAMILIES: dict[str, bool] = {
     "VGG16": False,
     "ResNet50": False,
@@ -45,7 +45,6 @@ FAMILIES: dict[str, bool] = {
     "InceptionV3": False,
     "InceptionResNetV2": False,
     "Xception": False,
-    "NASNetMobile": False,
     "ConvNeXtTiny": True,
 }
 

@@ -29,13 +29,14 @@ def check(
     and the loss against that of an undecided model. The model is left bit for bit as it was.
 
     Args:
-        model: a torch.nn.Module with values, on any device.
+        model: a torch.nn.Module with values, on any device; or a built Keras model.
         batch: what the model is called with: a mapping → ``model(**batch)``, a tuple or list →
             ``model(*batch)``, anything else → ``model(batch)``. 64 samples or more make good
             statistics. Without it a synthetic normal batch is tried.
         loss: ``"cross_entropy"``, ``"mse"``, ``"binary_cross_entropy"``, or a callable
             (output, target) → scalar. The output's ``.loss`` is used where there is one.
-        target: for the loss. A loss that fits is inferred if only a target is given.
+        target: for the loss. If only a target is given, a loss that fits is inferred; of a Keras
+            model the compiled loss counts first, then what its last activation asks for.
         step: (model, batch) → scalar loss, for everything else.
         optimizer: over the model's parameters; how far its first step would move each weight is
             then judged too. It is only read.

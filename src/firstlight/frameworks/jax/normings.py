@@ -60,6 +60,9 @@ def norm(flow: Flow, result: int) -> Found | None:
     if step is not None:
         sides = [a for a in step.inputs if flow.is_signal(a)]
         others = [a for a in step.inputs if flow.is_expression(a)]
+        folded = _folded(flow, step) if step.name == "add" and len(sides) == 2 else None
+        if folded is not None:
+            return _named(flow, result, *folded)
         if step.name == "sub" or len(sides) != 1 or len(others) != 1:
             return None
         shifts = flow.names(others[0])
@@ -68,6 +71,20 @@ def norm(flow: Flow, result: int) -> Found | None:
     if core is None:
         return None
     return _named(flow, result, core, shifts)
+
+
+def _folded(flow: Flow, step: Step) -> tuple[_Core, tuple[str, ...]] | None:
+    """x·a + b with a = γ·(v + ε)^(−1/2) and b = β − x̄·a, as Keras writes it; and what shifts."""
+    for product, rest in (step.inputs, step.inputs[::-1]):
+        made = flow.made_by(flow.kept(product), "mul")
+        for signal, factor in (made.inputs, made.inputs[::-1]) if made is not None else ():
+            whole = flow.kept(signal)
+            size = _walk(flow, factor, {whole})
+            mean = _walk(flow, rest, {whole}) if size and size.roots and size.inverse else None
+            if size and size.axes and mean and mean.axes:
+                shifts = tuple(name for name in mean.names if name not in size.names)
+                return _core_of(flow, whole, size.axes, size, centred=True), shifts
+    return None
 
 
 def _core(flow: Flow, value: Atom) -> _Core | None:

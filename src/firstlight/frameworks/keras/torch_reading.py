@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from inspect import Parameter as Argument
-from inspect import signature
 from typing import Any
 
 import keras
@@ -23,7 +21,7 @@ from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from torch import Tensor, nn
 from torch.nn import functional
 
-from firstlight.errors import BadInputError
+from firstlight.frameworks.keras.calling import arguments
 from firstlight.frameworks.keras.layouts import NORMS
 from firstlight.frameworks.keras.models import Weight, checked
 from firstlight.frameworks.keras.naming import layer_paths
@@ -193,42 +191,10 @@ class KerasReading(Foreign):
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
         """Call the model as Keras's habit has it, in training mode if this is."""
-        args, keywords = self._arguments(args, keywords)
+        args, keywords = arguments(self.model, args, keywords)
         self._fused.clear()
         with _global_seed():
             return self.model(*args, **keywords, training=self.training)
-
-    def _arguments(
-        self, args: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Several inputs of a functional model are one argument, a list or a mapping."""
-        takes = _call_arguments(self.model)
-        if keywords:
-            known = takes is not None and set(keywords) <= {a.name for a in takes}
-            return ((), keywords) if known else ((keywords,), {})
-        inputs = getattr(self.model, "inputs", None)
-        if len(args) < 2:
-            return args, {}
-        if isinstance(inputs, list) and len(inputs) == len(args):
-            return (list(args),), {}
-        if inputs is None and takes is not None and len(takes) >= len(args):
-            return args, {}
-        number = len(inputs) if isinstance(inputs, list) else len(takes or ())
-        raise BadInputError(
-            f"batch: {len(args)} items, and {type(self.model).__name__} '{self.model.name}' takes"
-            f" {number} input{'s' * (number != 1)}; of (inputs, targets) pass the inputs, and"
-            " target=targets"
-        )
-
-
-def _call_arguments(model: Any) -> list[Argument] | None:
-    """The arguments of a subclass's own ``call`` that carry data; None if it takes any number."""
-    if isinstance(model, keras.Sequential) or hasattr(model, "_functional"):
-        return None
-    found = list(signature(model.call).parameters.values())
-    if any(a.kind in (Argument.VAR_POSITIONAL, Argument.VAR_KEYWORD) for a in found):
-        return None
-    return [a for a in found if a.name not in ("training", "mask")]
 
 
 @contextmanager
