@@ -48,9 +48,11 @@ __all__ = [
     "glorot_normal",
     "glorot_truncated_normal",
     "glorot_uniform",
+    "glorot_untruncated_normal",
     "he_normal",
     "he_truncated_normal",
     "he_uniform",
+    "he_untruncated_normal",
     "identity",
     "idinit",
     "idinit_zero",
@@ -62,6 +64,7 @@ __all__ = [
     "lecun_normal",
     "lecun_truncated_normal",
     "lecun_uniform",
+    "lecun_untruncated_normal",
     "mimetic",
     "mirrored",
     "normal",
@@ -90,14 +93,17 @@ __all__ = [
 ]
 
 
-def _technique(name: str, *, truncated: bool | None = None) -> Callable[..., Addressed]:
-    return technique_factory(name, module=__name__, truncated=truncated)
+def _technique(name: str, *, public: str | None = None) -> Callable[..., Addressed]:
+    return technique_factory(name, module=__name__, public=public)
 
 
-# JAX cuts these three at ±2σ; ``truncated=False`` gives the registry's normal of the same name.
-glorot_normal = _technique("glorot_normal", truncated=True)
-he_normal = _technique("he_normal", truncated=True)
-lecun_normal = _technique("lecun_normal", truncated=True)
+# What JAX calls normal is cut at ±2σ; the registry's plain normals have a name of their own here.
+glorot_normal = _technique("glorot_truncated_normal", public="glorot_normal")
+glorot_untruncated_normal = _technique("glorot_normal", public="glorot_untruncated_normal")
+he_normal = _technique("he_truncated_normal", public="he_normal")
+he_untruncated_normal = _technique("he_normal", public="he_untruncated_normal")
+lecun_normal = _technique("lecun_truncated_normal", public="lecun_normal")
+lecun_untruncated_normal = _technique("lecun_normal", public="lecun_untruncated_normal")
 
 # The rest of the registry, in its order.
 random_normal = _technique("random_normal")

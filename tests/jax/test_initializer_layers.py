@@ -70,7 +70,7 @@ def test_the_law_is_jaxs_where_nothing_is_said_of_the_layer(layer, name):
 
 def test_another_law_would_be_seen():
     key = jax.random.key(0)
-    plain = _kernel("Dense", init.he_normal(truncated=False), key)
+    plain = _kernel("Dense", init.he_untruncated_normal(), key)
     cut = _kernel("Dense", jax_init.he_normal(), key)
     with pytest.raises(AssertionError):
         _alike(plain, cut)

@@ -130,6 +130,12 @@ def test_types_of_16_bits_are_rounded_once_more_to_nearest_even():
             assert np.array_equal(found.view(np.int16), expected)
 
 
+def test_memory_of_ml_dtypes_is_bfloat16():
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    own = draw(PLAIN[0], (5, 7), name="w", seed=1, out=np.empty((5, 7), bfloat16))
+    assert np.array_equal(own, draw(PLAIN[0], (5, 7), name="w", seed=1).astype(bfloat16))
+
+
 def test_ties_and_special_numbers_of_16_bits():
     law = Constant(value=1 + 2**-8)  # half way between two bfloat16: to the even one
     assert draw(law, (2,), name="w", seed=0, out=np.empty(2, np.uint16)).tolist() == [0x3F80] * 2

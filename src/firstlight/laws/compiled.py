@@ -12,13 +12,14 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import starmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.laws.kernels import NUMBERS, Form, Kind, along_rows, down_columns
+from firstlight.laws.kernels import Form, Kind, along_rows, down_columns
 
 _CHUNK_ELEMENTS = 1 << 18
 """What a thread takes at a time: about half a millisecond."""
@@ -26,8 +27,8 @@ _CHUNK_ELEMENTS = 1 << 18
 _CHUNK_COLUMNS = 1 << 12
 """Columns whose places in memory are listed at a time: 32 kB."""
 
-_PAYS_FROM = 1 << 21
-"""Elements drawn in NumPy's 0.1 s: when a kernel has been missed for as many, it is compiled."""
+_PAYS_FROM = 1 << 20
+"""Elements that take NumPy as long as compiling: a kernel missed for as many is compiled."""
 
 _LAST_BLOCK = 1 << 32
 """Kernels count rows and blocks of four columns in 32 bits."""
@@ -49,6 +50,7 @@ class Region:
         columns: consecutive columns.
         out: of shape (len(rows), axes of the columns …), in any order in memory; uint16 holds
             bfloat16.
+        exact: whether binary64 is not rounded to binary32 on its way.
     """
 
     kind: Kind
@@ -57,11 +59,12 @@ class Region:
     rows: range
     columns: range
     out: NDArray[Any]
+    exact: bool = False
 
     @property
     def form(self) -> Form:
         """The type that is written."""
-        return _FORMS[self.out.dtype.num]
+        return "exact" if self.exact else _FORMS[self.out.dtype.num]
 
 
 _FORMS: dict[int, Form] = {
@@ -121,6 +124,11 @@ def _kernel(kind: Kind, form: Form, by_rows: bool, size: int) -> Kernel | None:
         except Exception:  # no llvmlite, an unknown processor: NumPy draws the same
             _kernels[which] = None
     return _kernels[which]
+
+
+@lru_cache(maxsize=1 << 12)
+def _in_memory(numbers: tuple[float, ...]) -> ctypes.Array[ctypes.c_double]:
+    return (ctypes.c_double * len(numbers))(*numbers)
 
 
 def _merged(shape: tuple[int, ...], strides: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -183,8 +191,8 @@ def fill(region: Region) -> bool:
     kernel = _kernel(region.kind, region.form, by_rows, out.size)
     if kernel is None:
         return False
-    base, apart = out.ctypes.data, strides[0]
-    numbers = (ctypes.c_double * len(NUMBERS))(*region.numbers)
+    base, apart = out.__array_interface__["data"][0], strides[0]
+    numbers = _in_memory(region.numbers)
 
     def one(high: range, wide: range) -> None:
         before, skipped = (high.start - rows.start) * apart, wide.start - columns.start
@@ -195,12 +203,11 @@ def fill(region: Region) -> bool:
         offsets = _offsets(axes, range(skipped, skipped + len(wide)))
         kernel(base + before * item, numbers, *region.key, *ends, offsets.ctypes.data)
 
-    threads = min(cores(), out.size // _CHUNK_ELEMENTS)
-    if threads < 2:
+    if out.size < 2 * _CHUNK_ELEMENTS or (threads := cores()) < 2:
         for _ in starmap(one, _chunks(region, by_rows)):
             pass
     else:
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(min(threads, out.size // _CHUNK_ELEMENTS)) as pool:
             for _ in pool.map(lambda chunk: one(*chunk), _chunks(region, by_rows)):
                 pass
     return True

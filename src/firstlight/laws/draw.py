@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ def _region(whole: int, wanted: range | None, what: str) -> range:
     if wanted.step != 1 or not 0 <= wanted.start <= wanted.stop <= whole:
         raise BadInputError(f"draw: {what} must be consecutive and within 0…{whole}, got {wanted}")
     return wanted
+
+
+_plain = lru_cache(maxsize=1 << 12)(plain_layout)  # models repeat a few shapes
 
 
 @lru_cache(maxsize=1 << 12)
@@ -99,7 +103,9 @@ _TYPES = (np.float32, np.float64, np.float16, np.uint16)
 
 
 def _checked_memory(out: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    memory = out.view(np.uint16) if out.dtype.name == "bfloat16" else out  # of ml_dtypes
+    # NumPy makes up a type's name at each look: only types of others are asked.
+    of_ml_dtypes = out.dtype.kind == "V" and out.dtype.name == "bfloat16"
+    memory = out.view(np.uint16) if of_ml_dtypes else out
     if out.shape != layout.shape or memory.dtype not in _TYPES or not out.flags.writeable:
         raise BadInputError(
             f"draw: out must be writable, of shape {layout.shape} and of float32, float64, float16"
@@ -138,12 +144,12 @@ def draw(
     (2, 3)
     """
     if not isinstance(layout, Layout):
-        layout = plain_layout(tuple(layout))
+        layout = _plain(tuple(layout))
     if out is None:
         out = np.empty(layout.shape, np.float32)
     memory = _checked_memory(out, layout)
-    viewed = memory.reshape(layout.view)
-    if not np.may_share_memory(viewed, memory) and memory.size:
+    viewed = memory if layout.view == layout.shape else memory.reshape(layout.view)
+    if memory.size and not np.may_share_memory(viewed, memory):
         # Fused axes of a tensor with gaps are no view of it.
         dense = np.empty(layout.shape, memory.dtype)
         memory[...] = draw(law, layout, name=name, seed=seed, namespace=namespace, out=dense)
@@ -152,8 +158,9 @@ def draw(
     seed, name = checked_seed(seed), canonical_name(name)
     order, sizes, labels = _axes(layout)
     logical = viewed.transpose(order)
-    for stack, index in enumerate(np.ndindex(sizes)):
-        target = logical[(*index, ...)]
+    for stack, index in enumerate(product(*map(range, sizes))):
+        of_stack: tuple[Any, ...] = (*index, ...)  # with the dots a view, were it of one number
+        target = logical[of_stack]
         address = Address(seed=seed, name=name, namespace=namespace, stack=labels[stack])
         one = law.laws[stack] if isinstance(law, Stacked) else law
         if isinstance(one, ELEMENTWISE):

@@ -71,6 +71,9 @@ class _Shape:
         return tuple(getattr(self, name) for name in NUMBERS)
 
 
+_STANDARD = _Shape(kind="normal", scale=1.0, location=0.0)
+
+
 @lru_cache(maxsize=1 << 12)
 def _shape(law: Normal | Uniform | TruncatedNormal) -> _Shape:
     match law:
@@ -155,6 +158,35 @@ def fill(
         )
         if not compiled.fill(region):
             _fill_in_numpy(shape, key, rows, columns, out)
+
+
+def standard_normals(key: tuple[int, int], rows: range, columns: range) -> Reals:
+    """The standard normal quantiles of a stream, not rounded: what structured laws compute with.
+
+    Args:
+        key: of the stream.
+        rows: consecutive rows.
+        columns: consecutive columns.
+
+    Returns:
+        float64 of shape (len(rows), len(columns)).
+    """
+    values = np.empty((len(rows), len(columns)))
+    region = compiled.Region(
+        kind="normal",
+        numbers=_STANDARD.numbers,
+        key=key,
+        rows=rows,
+        columns=columns,
+        out=values,
+        exact=True,
+    )
+    if values.size and not compiled.fill(region):
+        step = max(1, _BLOCK_ELEMENTS // len(columns))
+        for row in range(0, len(rows), step):
+            drawn = words(key, rows[row : row + step], columns)
+            values[row : row + step] = normal_quantile(signed_fraction(drawn))
+    return values
 
 
 def elements(

@@ -14,16 +14,17 @@ from firstlight.laws.quantile import _DENOMINATOR, _LN2, _LOG_SERIES, _NUMERATOR
 from firstlight.laws.vectors import Code, Vector
 
 Kind = Literal["uniform", "normal", "truncated"]
-Form = Literal["float32", "float64", "float16", "bfloat16"]
+Form = Literal["float32", "float64", "float16", "bfloat16", "exact"]
 
 NUMBERS = ("scale", "location", "middle", "half", "low", "high")
 """What a law is to a kernel: doubles, in this order."""
 
-_ELEMENT = {"float32": "float", "float64": "double", "float16": "i16", "bfloat16": "i16"}
+_ELEMENT = {"float32": "float", "float64": "double", "exact": "double"}
+_ELEMENT |= {"float16": "i16", "bfloat16": "i16"}
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _INCREMENTS = (0x9E3779B9, 0xBB67AE85)
-_TWO52 = 0x4330000000000000
-"""The bits of 2⁵²: an integer below it, or-ed in, makes the double 2⁵² + that integer."""
+_TWO52, _TWO21 = 0x4330000000000000, 0x4140000000000000
+"""Bits of 2⁵² and 2²¹: an integer m below 2³², or-ed in, makes 2⁵² + m and 2²¹ + m·2⁻³¹."""
 
 Lanes = list[Vector]
 
@@ -42,11 +43,12 @@ def _philox(c0: Vector, c2: Vector, keys: Sequence[tuple[Vector, Vector]]) -> La
     return [c0, c1, c2, c3]
 
 
-def _fractions(words: Lanes) -> Lanes:
-    sizes = [((word & 0x7FFFFFFF) | _TWO52).to("double") - 2.0**52 for word in words]
-    sizes = [(size + 0.5) * 2.0**-31 for size in sizes]
+def _fractions(words: Lanes) -> tuple[Lanes, Lanes]:
+    """Sizes x = (m + ½)·2⁻³¹ and signed fractions; or-ed into the bits of 2²¹, m counts 2⁻³¹."""
+    sizes = [((word & 0x7FFFFFFF) | _TWO21).to("double") - (2.0**21 - 2.0**-32) for word in words]
     signs = [(word & 0x80000000) << 32 for word in words]
-    return [(x.to("i64") ^ sign).to("double") for x, sign in zip(sizes, signs, strict=True)]
+    signed = [(x.to("i64") ^ sign).to("double") for x, sign in zip(sizes, signs, strict=True)]
+    return sizes, signed
 
 
 def _step(value: Lanes, w: Lanes, coefficient: float) -> Lanes:
@@ -59,32 +61,29 @@ def _minus_log(y: Lanes) -> Lanes:
     """−ln y.
 
     (bits − H) >> 52 is an arithmetic shift, which few processors have for vectors: with 2⁶³ added
-    it is a logical one, and its result e + 2048.
+    it is a logical one, and its result e + 2048. What the shift drops, plus H, is the mantissa.
     """
-    bits = [x.to("i64") for x in y]
-    shifted = [b + ((1 << 63) - int(_SQRT_HALF_BITS)) for b in bits]
+    half_way = int(_SQRT_HALF_BITS)
+    shifted = [x.to("i64") + ((1 << 63) - half_way) for x in y]
     exponent = [((t >> 52) | _TWO52).to("double") - (2.0**52 + 2048.0) for t in shifted]
-    mantissa = [
-        (b - (t & 0xFFF << 52) + (1 << 63)).to("double") for b, t in zip(bits, shifted, strict=True)
-    ]
+    mantissa = [((t & (1 << 52) - 1) + half_way).to("double") for t in shifted]
     s = [(m - 1.0) / (m + 1.0) for m in mantissa]
     square = [x * x for x in s]
     series = [x.code.constant("double", _LOG_SERIES[-1]) for x in s]
     for coefficient in _LOG_SERIES[-2::-1]:
         series = _step(series, square, coefficient)
-    return [-(p * x + e * _LN2) for p, x, e in zip(series, s, exponent, strict=True)]
+    return [e * -_LN2 - p * x for p, x, e in zip(series, s, exponent, strict=True)]
 
 
-def _normal(fractions: Lanes) -> Lanes:
-    x = [(u.to("i64") & (1 << 63) - 1).to("double") for u in fractions]
-    w = _minus_log([(1.0 - a) * (a + 1.0) for a in x])
+def _normal(sizes: Lanes, signed: Lanes) -> Lanes:
+    w = _minus_log([(1.0 - x) * (x + 1.0) for x in sizes])
     above = [u.code.constant("double", _NUMERATOR[-1]) for u in w]
     below = [u.code.constant("double", _DENOMINATOR[-1]) for u in w]
     above = _step(above, w, _NUMERATOR[-2])
     for n, d in zip(_NUMERATOR[-3::-1], _DENOMINATOR[-2::-1], strict=True):
         above, below = _step(above, w, n), _step(below, w, d)
     ratio = [n / d for n, d in zip(above, below, strict=True)]
-    return [z * u for z, u in zip(ratio, fractions, strict=True)]
+    return [z * u for z, u in zip(ratio, signed, strict=True)]
 
 
 def _bfloat16(single: Vector) -> Vector:
@@ -105,6 +104,8 @@ def _float16(single: Vector) -> Vector:
 
 
 def _stored(value: Vector, form: Form) -> Vector:
+    if form == "exact":
+        return value
     single = value.to("float", "fptrunc")
     if form == "float64":
         return single.to("double", "fpext")
@@ -114,11 +115,12 @@ def _stored(value: Vector, form: Form) -> Vector:
 
 
 def _elements(kind: Kind, form: Form, words: Lanes, law: dict[str, Vector]) -> Lanes:
-    z = _fractions(words)
+    sizes, z = _fractions(words)
     if kind == "truncated":
         z = [law["half"] * u + law["middle"] for u in z]
+        sizes = [(u.to("i64") & (1 << 63) - 1).to("double") for u in z]
     if kind != "uniform":
-        z = _normal(z)
+        z = _normal(sizes, z)
     if kind == "truncated":
         z = [x.chosen(x, "olt", law["low"], law["low"]) for x in z]
         z = [x.chosen(x, "ogt", law["high"], law["high"]) for x in z]

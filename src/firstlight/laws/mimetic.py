@@ -13,8 +13,8 @@ import numpy as np
 
 from firstlight.errors import NotDrawableError
 from firstlight.laws.addresses import canonical_name, stream_key
-from firstlight.laws.philox import words
-from firstlight.laws.quantile import Reals, normal_quantile, signed_fraction
+from firstlight.laws.elementwise import standard_normals
+from firstlight.laws.quantile import Reals
 from firstlight.records.patterned import Mimetic
 
 _REFERENCE_WIDTH = 192
@@ -48,7 +48,7 @@ def _factors(
     The sign of a pair of singular vectors is free; here u has a positive product with its column
     of Z, which neither a machine nor a library chooses.
     """
-    z = normal_quantile(signed_fraction(words(key, range(width), range(width))))
+    z = standard_normals(key, range(width), range(width))
     u, s, v = _largest(alpha / np.sqrt(width) * z + beta * np.eye(width), rank)
     scale = np.sqrt(s) * np.where(np.einsum("ij,ij->j", u, z[:, :rank]) < 0, -1.0, 1.0)
     left, right = (u * scale).T, (v * scale).T

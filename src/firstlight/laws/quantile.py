@@ -38,6 +38,7 @@ _DENOMINATOR = (
     1.0335706368067666e-06,
     1.7840283376802902e-08,
 )
+_RATIONAL = np.array([_NUMERATOR[::-1], (0.0, *_DENOMINATOR[::-1])]).T[:, :, None]
 _LN2 = 0.6931471805599453
 _SQRT_HALF_BITS = np.int64(0x3FE6A09E667F3BCD)
 # 2·artanh(s) = s·(2 + 2s²/3 + 2s⁴/5 + …); |s| ≤ 0.1716 makes the remainder 5e-13.
@@ -49,8 +50,7 @@ def signed_fraction(word: Words) -> Reals:
     magnitude = (word & np.uint32(0x7FFFFFFF)).astype(np.float64)
     magnitude += 0.5
     magnitude *= 2.0**-31
-    np.negative(magnitude, out=magnitude, where=(word >> np.uint32(31)).astype(bool))
-    return magnitude
+    return np.copysign(magnitude, word.view(np.int32), out=magnitude)
 
 
 def _minus_log(y: Reals) -> Reals:
@@ -58,23 +58,31 @@ def _minus_log(y: Reals) -> Reals:
     bits = y.view(np.int64)
     exponent = (bits - _SQRT_HALF_BITS) >> np.int64(52)
     mantissa = (bits - (exponent << np.int64(52))).view(np.float64)  # in [√½, √2)
-    s = (mantissa - 1.0) / (mantissa + 1.0)
-    square = s * s
-    series = np.full_like(s, _LOG_SERIES[-1])
-    for coefficient in _LOG_SERIES[-2::-1]:
+    s = mantissa - 1.0
+    mantissa += 1.0
+    s /= mantissa
+    square = np.multiply(s, s, out=mantissa)
+    series = square * _LOG_SERIES[-1]
+    series += _LOG_SERIES[-2]
+    for coefficient in _LOG_SERIES[-3::-1]:
         series *= square
         series += coefficient
     series *= s
-    series += exponent.astype(np.float64) * _LN2
+    series += exponent * _LN2
     return np.negative(series, out=series)
 
 
-def _horner(coefficients: tuple[float, ...], w: Reals) -> Reals:
-    value = np.full_like(w, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        value *= w
-        value += coefficient
-    return value
+def _rational(w: Reals) -> Reals:
+    """N(w)/D(w): both by Horner's rule in one array, D's leading coefficient being a zero."""
+    both = np.empty((2, w.size))
+    both[:] = _RATIONAL[0]
+    flat = w.reshape(-1)
+    for coefficients in _RATIONAL[1:]:
+        both *= flat
+        both += coefficients
+    both[0] /= both[1]
+    ratio: Reals = both[0].reshape(w.shape)
+    return ratio
 
 
 def normal_quantile(fraction: Reals) -> Reals:
@@ -87,8 +95,9 @@ def normal_quantile(fraction: Reals) -> Reals:
         z, of relative accuracy 1e-10.
     """
     x = np.abs(fraction)
-    w = _minus_log((1.0 - x) * (1.0 + x))
-    z = _horner(_NUMERATOR, w)
-    z /= _horner(_DENOMINATOR, w)
+    y = 1.0 - x
+    x += 1.0
+    y *= x
+    z = _rational(_minus_log(y))
     z *= fraction
     return z

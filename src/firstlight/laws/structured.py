@@ -13,15 +13,15 @@ from functools import lru_cache
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from firstlight.errors import NotDrawableError
 from firstlight.laws.addresses import canonical_name, stream_key
-from firstlight.laws.elementwise import elements
+from firstlight.laws.elementwise import Values, elements, standard_normals
+from firstlight.laws.isometry import isometry
 from firstlight.laws.mimetic import check_mimetic, mimetic_matrix
 from firstlight.laws.patterns import hadamard_order, hadamard_signs, padded_identity, sine_rows
 from firstlight.laws.philox import words
-from firstlight.laws.quantile import Reals, normal_quantile, signed_fraction
+from firstlight.laws.quantile import Reals
 from firstlight.records.law import (
     ELEMENTWISE,
     DeltaOrthogonal,
@@ -38,7 +38,6 @@ from firstlight.records.law import (
 from firstlight.records.network import Layout, plain_layout
 from firstlight.records.patterned import Hadamard, Mimetic, PaddedIdentity, Sinusoidal
 
-Values = NDArray[np.float32]
 Central = Identity | DeltaOrthogonal | Mirrored | Linked | Hadamard
 """Laws that fill a kernel's centre only."""
 
@@ -64,40 +63,6 @@ class Address:
         """The key of a basis that several matrices share."""
         name = canonical_name(name)
         return stream_key(self.seed, name, namespace=self.namespace, stream="basis")
-
-
-def isometry(rows: int, columns: int, key: tuple[int, int]) -> Reals:
-    """A uniformly (Haar) distributed matrix with orthonormal columns, or rows if it is wide.
-
-    Q = H₁ ⋯ Hₙ D: Householder reflectors of independent normal vectors (Stewart 1980), which is the
-    Q of a QR decomposition of a normal matrix at half its cost. Vector j is column j of the normal
-    matrix at this address, from the diagonal down; D makes the diagonal of R positive.
-
-    Args:
-        rows: at least one.
-        columns: at least one.
-        key: of the matrix's stream.
-
-    Returns:
-        float64 of shape (rows, columns).
-    """
-    from scipy.linalg import lapack
-
-    tall, narrow = max(rows, columns), min(rows, columns)
-    below = np.tri(tall, narrow, dtype=bool)
-    vectors = np.zeros((tall, narrow))
-    used = words(key, range(tall), range(narrow))[below]
-    vectors[below] = normal_quantile(signed_fraction(used))
-    head = np.diagonal(vectors).copy()
-    length = np.sqrt(np.einsum("ij,ij->j", vectors, vectors))
-    beta = -np.copysign(length, head)
-    reflectors = np.asfortranarray(vectors / (head - beta))
-    tau = (beta - head) / beta
-    product, _, info = lapack.dorgqr(reflectors, tau, lwork=64 * narrow, overwrite_a=True)
-    if info:  # cannot happen with finite input
-        raise NotDrawableError(f"LAPACK dorgqr failed with info={info} on {tall}×{narrow}")
-    q: Reals = product * np.sign(beta)
-    return q if rows >= columns else q.T
 
 
 def _mirrored(law: Mirrored, rows: int, columns: int, key: tuple[int, int]) -> Values:
@@ -161,8 +126,16 @@ def _sparse(law: Sparse, rows: int, columns: int, address: Address) -> Values:
     """Each row keeps exactly round((1 − zero_fraction)·columns) of its elements."""
     values = elements(Normal(std=law.std), address.key(), range(rows), range(columns))
     kept = round((1 - law.zero_fraction) * columns)
-    order = np.argsort(words(address.key("pattern"), range(rows), range(columns)), kind="stable")
-    np.put_along_axis(values, order[:, kept:], np.float32(0), axis=1)
+    if not kept:
+        return np.zeros_like(values)
+    drawn = words(address.key("pattern"), range(rows), range(columns))
+    # Partitioning is much faster than sorting; a row where words tie at the border is sorted.
+    border = np.partition(drawn, kept - 1, axis=1)[:, kept - 1 : kept]
+    dropped = drawn > border
+    for row in np.flatnonzero(dropped.sum(axis=1) != columns - kept):
+        dropped[row] = True
+        dropped[row, np.argsort(drawn[row], kind="stable")[:kept]] = False
+    values[dropped] = 0
     return values
 
 
@@ -171,7 +144,7 @@ def _padded(law: PaddedIdentity, rows: int, columns: int, address: Address) -> V
     pattern = np.float32(law.gain) * padded_identity(range(rows), columns, rows)
     if not law.noise:
         return pattern.astype(np.float32)
-    z = normal_quantile(signed_fraction(words(address.key(), range(rows), range(columns))))
+    z = standard_normals(address.key(), range(rows), range(columns))
     noisy: Values = (z * float(np.float32(law.noise)) + pattern).astype(np.float32)
     return noisy
 

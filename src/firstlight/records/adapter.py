@@ -61,9 +61,17 @@ class Adapter(Protocol):
         """Each parameter's canonical name and a copy of its values (16-bit types widened)."""
         ...
 
+    def memory(self, model: Any) -> Mapping[str, NDArray[Any]]:
+        """The parameters' own memory, of those that can be drawn into; may be empty.
+
+        Writable float32, float64, float16, or uint16 with the bits of bfloat16.
+        """
+        ...
+
     def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> Any:
         """Write values (float32 if drawn) into named parameters, rounding once to their type.
 
+        Where an array *is* what `memory` gave, its values have been written already.
         Returns the model that carries them: the same one, or a new one where models are immutable.
         """
         ...

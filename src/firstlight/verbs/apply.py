@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,29 +17,40 @@ from firstlight.records.plan import Achieved, Plan, PlanEntry, Receipt, ReceiptE
 from firstlight.verbs.adapters import adapter_for
 
 
-def drawn(entry: PlanEntry, seed: int, namespace: str) -> NDArray[np.float32]:
-    """The values that a plan's entry asks for, in storage order."""
+def drawn(
+    entry: PlanEntry, seed: int, namespace: str, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """The values that a plan's entry asks for, in storage order: ``out`` or new float32."""
     if entry.law is None:
         raise BadInputError(f"{entry.name}: kept by the plan, there is nothing to draw")
     name = entry.address or entry.name
-    values = draw(entry.law, entry.layout, name=name, seed=seed, namespace=namespace)
+    values = draw(entry.law, entry.layout, name=name, seed=seed, namespace=namespace, out=out)
     if entry.zero_row is not None:
         values[entry.zero_row] = 0
     return values
 
 
 def arrays(
-    adapter: Adapter, model: Any, plan: Plan, seed: int, namespace: str
+    adapter: Adapter,
+    model: Any,
+    plan: Plan,
+    seed: int,
+    namespace: str,
+    memory: Mapping[str, NDArray[Any]] | None = None,
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Name and values of each parameter that a plan draws; rows that stay are the model's own."""
+    """Name and values of each parameter that a plan draws; rows that stay are the model's own.
+
+    With ``memory``, from `Adapter.memory`, whole parameters are drawn straight into it.
+    """
     before = dict(adapter.values(model)) if any(entry.rows for entry in plan) else {}
     for entry in plan:
         if entry.action == "draw":
-            values: NDArray[Any] = drawn(entry, seed, namespace)
-            if entry.rows is not None:
-                first, last = entry.rows
-                values, fresh = before[entry.name], values
-                values[first:last] = fresh[first:last]
+            if entry.rows is None:
+                out = memory.get(entry.name) if memory else None
+                yield entry.name, drawn(entry, seed, namespace, out)
+                continue
+            (first, last), values = entry.rows, before[entry.name]
+            values[first:last] = drawn(entry, seed, namespace)[first:last]
             yield entry.name, values
 
 
@@ -101,7 +112,8 @@ def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "
     adapter = adapter_for(model)
     check_fits(adapter, model, plan, namespace)
     chosen = adapter.initial_seed() if seed is None else checked_seed(seed)
-    written = adapter.write(model, arrays(adapter, model, plan, chosen, namespace))
+    memory = adapter.memory(model)
+    written = adapter.write(model, arrays(adapter, model, plan, chosen, namespace, memory))
     achieved = {name: _achieved(values) for name, values in adapter.values(written)}
     entries = tuple(
         ReceiptEntry(name=e.name, action=e.action, asked=e.law, achieved=achieved[e.name])

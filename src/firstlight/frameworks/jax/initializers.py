@@ -252,20 +252,19 @@ def delta_orthogonal(
 
 
 def technique_factory(
-    name: str, *, module: str, truncated: bool | None = None
+    name: str, *, module: str, public: str | None = None
 ) -> Callable[..., Addressed]:
     """A technique of the registry as a factory of initializers.
 
     Args:
         name: of the technique.
         module: the public module that it will be found in.
-        truncated: for names that JAX has with another law: the default of a keyword that chooses
-            between JAX's truncated normal and the registry's normal. None for other names.
+        public: its name there, where that is another.
 
     Returns:
         ``name(in_axis=-2, out_axis=-1, batch_axis=(), dtype=None, *, <options>, **at)``.
     """
-    entry = technique(name)
+    entry, called = technique(name), public or name
 
     def factory(
         in_axis: Axes = -2,
@@ -275,25 +274,29 @@ def technique_factory(
         **options: Any,
     ) -> Addressed:
         at = At(**{key: options.pop(key) for key in _DEFAULTS if key in options})  # type: ignore[typeddict-item]
-        used = name
-        if truncated is not None and options.pop("truncated", truncated):
-            used = name.replace("_normal", "_truncated_normal")
-        technique(used).with_options(**options)  # what is wrong is said now, not in the model
-        options = {"technique_name": used, **options}
-        axes = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
-        return initializer(name, _by_name, options, **axes, dtype=dtype, at=at)
+        entry.with_options(**options)  # what is wrong is said now, not in the model
+        options = {"technique_name": name, **options}
+        return initializer(
+            called,
+            _by_name,
+            options,
+            in_axis=in_axis,
+            out_axis=out_axis,
+            batch_axis=batch_axis,
+            dtype=dtype,
+            at=at,
+        )
 
-    factory.__name__ = factory.__qualname__ = name
+    factory.__name__ = factory.__qualname__ = called
     factory.__module__ = module
-    factory.__doc__ = _document(entry, truncated)
-    factory.__signature__ = _signature(entry, truncated)  # type: ignore[attr-defined]
+    factory.__doc__ = _document(entry)
+    factory.__signature__ = _signature(entry)  # type: ignore[attr-defined]
     return factory
 
 
-def _signature(entry: Technique, truncated: bool | None) -> inspect.Signature:
+def _signature(entry: Technique) -> inspect.Signature:
     first = {"in_axis": -2, "out_axis": -1, "batch_axis": (), "dtype": None}
-    rest: dict[str, Any] = {} if truncated is None else {"truncated": truncated}
-    rest |= {**entry.options, **_DEFAULTS}
+    rest = {**entry.options, **_DEFAULTS}
     either, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature(
         [
@@ -304,12 +307,9 @@ def _signature(entry: Technique, truncated: bool | None) -> inspect.Signature:
     )
 
 
-def _document(entry: Technique, truncated: bool | None) -> str:
+def _document(entry: Technique) -> str:
     options = ", ".join(f"{key}={value!r}" for key, value in entry.options.items()) or "none"
-    formula = entry.formula
-    if truncated:
-        formula += "; cut at ±2σ and widened unless truncated=False, as in JAX"
-    return f"""{entry.title}: {formula}.
+    return f"""{entry.title}: {entry.formula}.
 
     Args:
         in_axis: axis or axes of the inputs.

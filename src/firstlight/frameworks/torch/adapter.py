@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
 from firstlight.errors import BadInputError
 from firstlight.frameworks.torch.calibration import calibrate
@@ -17,6 +18,7 @@ from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.jacobian import jacobian
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.loading import several
+from firstlight.frameworks.torch.memory import has_memory, is_own_memory, own_memory
 from firstlight.frameworks.torch.observing import check_model, observe
 from firstlight.frameworks.torch.synthetic import synthetic_batch
 from firstlight.frameworks.torch.training import together, train
@@ -129,12 +131,20 @@ class TorchAdapter:
             value = plain_values(parameter).to("cpu")
             yield name, np.array((value.abs() if value.is_complex() else value).numpy())
 
+    def memory(self, model: nn.Module) -> dict[str, NDArray[Any]]:
+        """Of plain dense floating-point parameters on the CPU."""
+        named = named_tensors(model)
+        return {name: own_memory(tensor) for name, tensor in named.items() if has_memory(tensor)}
+
     def write(self, model: nn.Module, arrays: Iterable[tuple[str, NDArray[Any]]]) -> nn.Module:
         """Write float32 values, rounded once (to nearest even) to each parameter's type."""
         named = named_tensors(model)
         with torch.no_grad():
             for name, values in arrays:
-                named[name].copy_(torch.from_numpy(values))
+                if is_own_memory(values, named[name]):
+                    increment_version(named[name])  # drawn in place, which torch did not see
+                else:
+                    named[name].copy_(torch.from_numpy(values))
         return model
 
     def several(self, batch: Any, *, inputs: Callable[[Any], Any] | None, most: int) -> list[Any]:
