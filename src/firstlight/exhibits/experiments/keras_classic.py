@@ -26,6 +26,7 @@ from firstlight.exhibits.experiment import (
     between,
     noted,
 )
+from firstlight.exhibits.keras_blocks import classic_accuracy, keras_is_here
 from firstlight.exhibits.networks import mlp, signals, start
 from firstlight.exhibits.pictures import picture, table
 from firstlight.exhibits.training import best_of_rates
@@ -41,7 +42,7 @@ RATES = (0.1, 0.5)
 
 @dataclass(frozen=True)
 class Measured:
-    """Predicted and measured second moments by depth, accuracies, what audit and plan say."""
+    """Second moments by depth, accuracies (the code's own, where Keras is there), what is said."""
 
     predicted: dict[str, tuple[float, ...]]
     measured: dict[str, tuple[float, ...]]
@@ -52,6 +53,7 @@ class Measured:
     remarks: dict[str, tuple[str, ...]]
     planned: str
     planned_variance: float
+    in_keras: dict[str, float]
 
 
 def measure(pace: Pace, seed: int, *, activation: type[nn.Module] = nn.ReLU) -> Measured:
@@ -95,7 +97,18 @@ def measure(pace: Pace, seed: int, *, activation: type[nn.Module] = nn.ReLU) -> 
         remarks=remarks,
         planned=f"{entry.law} ({entry.reason})",
         planned_variance=float(getattr(entry.law, "std", float("nan")) ** 2),
+        in_keras=_in_keras(activation, seed),
     )
+
+
+def _in_keras(activation: type[nn.Module], seed: int) -> dict[str, float]:
+    """Accuracies of the two code blocks as they are written; nothing where Keras is missing."""
+    if not keras_is_here():
+        return {}
+    name = activation.__name__.lower()
+    return {
+        start: classic_accuracy(he=start == "He", activation=name, seed=seed) for start in STARTS
+    }
 
 
 def _predicted(x: Tensor, variance: float, activation: type[nn.Module]) -> tuple[float, ...]:
@@ -148,6 +161,10 @@ def judge(measured: Measured) -> Judgement:
             for n, found in ((SHALLOW, measured.shallow), (DEEP, measured.deep))
             for name in STARTS
         ),
+        *(
+            noted(f"{name}: accuracy of the code block itself, in Keras", found, "%")
+            for name, found in measured.in_keras.items()
+        ),
     ]
     verdict = HOLDS if all_met(checks) else CONDITIONAL if all_met(few) else FAILS
     told = (
@@ -184,8 +201,13 @@ def show(measured: Measured) -> list[Picture | Grid]:
             "Held-out accuracy at the best rate, %",
             ("hidden layers", *STARTS),
             [
-                (f"{n}", *(100 * found[name] for name in STARTS))
-                for n, found in ((SHALLOW, measured.shallow), (DEEP, measured.deep))
+                (n, *(100 * found[name] for name in STARTS))
+                for n, found in (
+                    (f"{SHALLOW}", measured.shallow),
+                    (f"{DEEP}", measured.deep),
+                    (f"{SHALLOW}, the code itself", measured.in_keras),
+                )
+                if found
             ],
         ),
         table(

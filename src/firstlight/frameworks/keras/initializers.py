@@ -114,6 +114,8 @@ class FirstlightInitializer(keras.initializers.Initializer):  # type: ignore[mis
         asker = who_asks()
         if asker is not None and asker.placeholder:
             return keras.ops.zeros(sizes, dtype=dtype)
+        if 0 in sizes:
+            return placed(np.empty(sizes, np.float32), dtype, layout)
         use = self._use(sizes, asker)
         law = self._checked().law_for(use.layout, use.fans)
         if isinstance(law, ConstantLaw):
@@ -222,7 +224,8 @@ class _ArrayConstant(FirstlightInitializer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        value = keras.saving.deserialize_keras_object(config["value"])
+        # By name alone, ``firstlight>constant``, it comes without a value.
+        value = keras.saving.deserialize_keras_object(config.get("value", 0.0))
         return cls(**{**config, "value": value})
 
 

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 
 def filled(shape: tuple[int, ...], value: float, dtype: str) -> NDArray[Any]:
-    """One value everywhere, exact in the dtypes that NumPy has."""
+    """One value everywhere, exact in the dtypes that NumPy has.
+
+    >>> filled((2,), 0.1, "float64").dtype, filled((2,), 0.1, "bfloat16").dtype
+    (dtype('float64'), dtype('float32'))
+    """
     known = dtype if dtype in np.sctypeDict else "float32"
     return np.full(shape, value, known)
 
@@ -18,24 +22,27 @@ def filled(shape: tuple[int, ...], value: float, dtype: str) -> NDArray[Any]:
 def placed(values: NDArray[Any], dtype: str, layout: Any) -> Any:
     """A tensor of the backend, distributed as the layout says.
 
+    With a layout no device holds more than its part; the host holds the whole.
+
     Args:
         values: of the whole tensor.
         dtype: of the tensor.
         layout: a `keras.distribution.TensorLayout`, a layout of the backend, or None.
     """
-    tensor = keras.ops.convert_to_tensor(values, dtype=dtype)
     if layout is None:
-        return tensor
-    if isinstance(layout, keras.distribution.TensorLayout):
-        return keras.distribution.distribute_tensor(tensor, layout)
-    return _placed_by_jax(tensor, layout)
+        return keras.ops.convert_to_tensor(values, dtype=dtype)
+    if keras.backend.backend() == "jax":
+        return _placed_by_jax(values, dtype, layout)
+    return keras.distribution.distribute_tensor(
+        keras.ops.convert_to_tensor(values, dtype=dtype), layout
+    )
 
 
-def _placed_by_jax(tensor: Any, layout: Any) -> Any:
-    import jax  # its layouts are here only if it is the backend
+def _placed_by_jax(values: NDArray[Any], dtype: str, layout: Any) -> Any:
+    import jax  # it is the backend
 
-    mesh = getattr(layout, "mesh", None)
-    if isinstance(mesh, jax.sharding.AbstractMesh):
-        # Keras names the axes of a mesh that is set around the call.
-        layout = jax.sharding.NamedSharding(jax.sharding.get_mesh(), layout.spec)
-    return jax.device_put(tensor, layout)
+    sharding = getattr(layout, "backend_layout", layout)
+    if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
+        # Keras names the axes only; the mesh with its devices is set around the call.
+        sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
+    return jax.device_put(values.astype(jax.numpy.dtype(dtype)), sharding)
