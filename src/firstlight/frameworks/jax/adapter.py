@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from firstlight.errors import BadInputError
 from firstlight.frameworks.jax import batches
+from firstlight.frameworks.jax.calibrating import calibrate
 from firstlight.frameworks.jax.held import placed_like
 from firstlight.frameworks.jax.jacobian import jacobian
 from firstlight.frameworks.jax.models import hold, is_model, view_of
@@ -113,8 +114,6 @@ class JaxAdapter:
         backward: bool = False,
     ) -> Calibration:
         """Factors for targets; see `firstlight.frameworks.jax.calibrating.calibrate`."""
-        from firstlight.frameworks.jax.calibrating import calibrate
-
         view = view_of(model)
         lent = {**view.arrays, **_written(view, arrays)}
         return calibrate(

@@ -60,6 +60,12 @@ def compiled(closed: ClosedJaxpr) -> Callable[..., list[Array]]:
     return made
 
 
+def evaluated(function: Callable[..., Any], *args: Any) -> Any:
+    """What a function gives, compiled once for all functions that trace to the same steps."""
+    closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+    return jax.tree.unflatten(jax.tree.structure(shape), compiled(closed)(*jax.tree.leaves(args)))
+
+
 def key_of(*parts: Any) -> bytes | None:
     """A key that equal computations share, and no others; None if there is something unknown.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -116,7 +117,7 @@ def hold(model: Any, module: nn.Module, variables: Mapping[str, Any]) -> Held:
         run=run,
         rebuild=rebuild,
     )
-    uses = _uses(view, arrays)
+    uses = _known_uses(module, view, arrays)
     arrays = {name: arrays[name] for name in uses}
     kept = tree_util.tree_leaves(state)
     return Held(
@@ -157,6 +158,24 @@ def _like(old: Mapping[str, Any], new: dict[str, Any]) -> Any:
     """Collections in the order and of the kind of the old ones."""
     ordered = {name: new[name] for name in old}
     return ordered if type(old) is dict else type(old)(ordered)  # type: ignore[call-arg]
+
+
+_KNOWN: OrderedDict[Hashable, dict[str, Use]] = OrderedDict()
+_MOST_KNOWN = 32
+
+
+def _known_uses(module: nn.Module, view: View, arrays: Mapping[str, Array]) -> dict[str, Use]:
+    """`_uses`, found out once for equal modules with such arrays: verbs ask again and again."""
+    key = (module, tuple((name, a.shape, str(a.dtype)) for name, a in arrays.items()))
+    try:
+        known = _KNOWN.get(key)
+    except TypeError:  # a module whose fields cannot be hashed
+        return _uses(view, arrays)
+    if known is None:
+        known = _KNOWN[key] = _uses(view, arrays)
+        if len(_KNOWN) > _MOST_KNOWN:
+            _KNOWN.popitem(last=False)
+    return known
 
 
 def _uses(view: View, arrays: Mapping[str, Array]) -> dict[str, Use]:

@@ -50,9 +50,7 @@ def is_model(model: Any) -> bool:
     if _is_transformed(model):
         return True
     pair = isinstance(model, tuple) and len(model) in (2, 3) and not hasattr(model, "_fields")
-    if not pair or isinstance(model[0], type):
-        return False
-    return _is_linen(model[0]) or _is_transformed(model[0]) or callable(model[0])
+    return pair and (_is_linen(model[0]) or _is_transformed(model[0]) or callable(model[0]))
 
 
 def view_of(model: Any) -> View:
@@ -99,6 +97,11 @@ def hold(model: Any) -> Held:
 
 def _pair(model: tuple[Any, ...]) -> Held:
     first, given = model[0], model[1]
+    if isinstance(first, type):
+        raise BadInputError(
+            f"model: {first.__module__}.{first.__name__} is a class; make a module of it first:"
+            f" ({first.__name__}(...), variables)"
+        )
     # Linen's ``module.apply`` and Haiku's pair of functions mean the module and its ``apply``.
     owner = getattr(first, "__self__", None)
     if _is_linen(owner) and getattr(first, "__name__", "") == "apply":
@@ -114,7 +117,8 @@ def _pair(model: tuple[Any, ...]) -> Held:
         from firstlight.frameworks.jax import equinox_models
 
         return equinox_models.hold(first, given)
-    if not tree_util.tree_leaves(given):
+    leaves = tree_util.tree_leaves(given)
+    if not any(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
         raise BadInputError(
             f"model: the second item of (function, parameters) holds no array, got"
             f" {type(given).__name__}"

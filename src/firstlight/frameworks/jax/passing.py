@@ -296,8 +296,13 @@ class Pass:
                 _, found = scalar(trained, None, flags, rest, given)
                 return {**found, "delta": {}, "flags": {}, "gradients": {}}
             dummies = {index: probe.blank() for index, probe in probes.items()}
-            differentiate = jax.grad(scalar, argnums=(0, 1, 2), has_aux=True)
-            (gradients, delta, came), found = differentiate(trained, dummies, flags, rest, given)
+
+            def of(trained: Arrays, dummies: Any, flags: Any) -> tuple[Array, dict[str, Any]]:
+                return scalar(trained, dummies, flags, rest, given)
+
+            # Not `jax.grad`, which refuses complex weights.
+            value, back, found = jax.vjp(of, trained, dummies, flags, has_aux=True)
+            gradients, delta, came = back(jnp.ones_like(value))
             return {**found, "delta": delta, "flags": came, "gradients": gradients}
 
         return jax.jit(run)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from firstlight.frameworks.jax.compiling import evaluated
 from firstlight.frameworks.jax.flat import Atom, Constant
 from firstlight.frameworks.jax.flow import Flow
 from firstlight.records.network import Options
@@ -45,7 +46,7 @@ def told(
         found = [a.value if isinstance(a, Constant) else known[a] for a in atoms]
         return [_reduced(kind, value) for (kind, _, _), value in zip(asked, found, strict=True)]
 
-    answers = jax.device_get(jax.jit(compute)(list(values)))
+    answers = jax.device_get(evaluated(compute, list(values)))
     return [
         _option(kind, shape, answer)
         for (kind, _, shape), answer in zip(asked, answers, strict=True)
