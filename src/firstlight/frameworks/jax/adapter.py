@@ -89,6 +89,10 @@ class JaxAdapter:
             value = np.array(wide)
             yield name, np.abs(value) if np.iscomplexobj(value) else value
 
+    def memory(self, model: Any) -> dict[str, NDArray[Any]]:  # noqa: ARG002 - the protocol's
+        """None: arrays do not change."""
+        return {}
+
     def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> Any:
         """Write float32 values, rounded once (to nearest even) to each parameter's type.
 

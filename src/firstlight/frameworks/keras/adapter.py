@@ -98,6 +98,10 @@ class KerasAdapter:
         """Each parameter's canonical name and a copy of its values, gates in torch's order."""
         return models.values(model)
 
+    def memory(self, model: Any) -> dict[str, NDArray[Any]]:  # noqa: ARG002 - the protocol's
+        """None: variables take values in whole."""
+        return {}
+
     def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> Any:
         """Write float32 values, rounded once to each variable's type."""
         return models.write(model, arrays)
