@@ -366,6 +366,23 @@ def test_a_step_is_known_by_its_value() -> None:
     assert [f.kind for f in judge(seen)] == []
 
 
+def test_a_step_whose_loss_is_smoothed_and_regularised_still_shows_its_head() -> None:
+    def step(model: Any, batch: Any) -> Any:
+        function, parameters = model
+        soft = optax.smooth_labels(jax.nn.one_hot(batch[1], CLASSES), 0.1)
+        loss = optax.softmax_cross_entropy(function(parameters, batch[0]), soft).mean()
+        return loss + 1e-3 * jnp.sum(parameters["a"]["w"] ** 2)
+
+    model = function_model()
+    seen = observe(model, (normal(SAMPLES, WIDTH), labels()), step=step)
+    penalty = 1e-3 * float(jnp.sum(model[1]["a"]["w"] ** 2))
+    assert (seen.task, seen.classes, seen.prior_loss) == ("classification", CLASSES, None)
+    assert seen.undecided_loss == pytest.approx(math.log(CLASSES) + penalty, rel=1e-5)
+    assert [op.name for op in seen.network.operations][-2:] == ["b", "cross_entropy"]
+    head = observe(model, normal(SAMPLES, WIDTH), target=labels()).logits_std
+    assert seen.logits_std == pytest.approx(head, rel=1e-3)
+
+
 def test_without_a_loss_a_random_direction_of_unit_length_comes_back() -> None:
     seen = observe(function_model(), normal(SAMPLES, WIDTH))
     delta = seen.readings[-1].delta_square_per_sample

@@ -10,6 +10,7 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
+import firstlight as fl
 from firstlight.frameworks.jax.models import view_of
 from firstlight.frameworks.jax.program import Program, trace
 from firstlight.frameworks.torch.adapter import TorchAdapter
@@ -268,6 +269,11 @@ def test_a_function_that_no_table_has_is_known_to_the_theory():
         ),
         (lambda p, x: x @ (p["w"] / jnp.linalg.norm(p["w"], axis=0)), ["linear"]),
         (lambda p, x: x @ p["w"] + p["t"], ["linear", "add"]),  # a table, not a bias
+        (lambda p, x: jax.nn.logsumexp(x @ p["w"], axis=-1), ["linear", "logsumexp"]),
+        (lambda p, x: jax.nn.sigmoid(x @ p["w"] + 1) * (x @ p["u"]), ["linear", "add", "sigmoid", "linear", "mul"]),  # noqa: E501
+        (lambda p, x: jax.vmap(lambda x: x @ p["w"])(x), ["linear"]),
+        (lambda p, x: jax.vmap(lambda x: p["w"].T @ x)(x), ["linear"]),
+        (lambda p, x: jnp.stack(jnp.split(x @ p["w"][:, :4], 2, -1)), ["linear", "split", "stack"]),
         (lambda p, x: jax.nn.one_hot(jnp.argmax(x, -1), 3) @ p["w"], ["embedding"]),
     ],
 )  # fmt: skip
@@ -275,6 +281,31 @@ def test_what_else_reads_as_what_it_is(model, functions):
     parameters = {"w": numbers(3, 5), "u": numbers(3, 5, seed=1), "t": numbers(4, 5)}
     read = program((model, parameters), numbers(4, 3))
     assert [op.function for op in read.operations if op.kind != "input"] == functions
+
+
+def test_the_types_of_models_do_not_hide_their_activations():
+    def model(p, x):
+        x = x.astype(jnp.bfloat16)
+        return jax.nn.gelu(x @ p["w"].astype(jnp.bfloat16)) @ p["v"].astype(jnp.bfloat16)
+
+    read = program((model, WEIGHTS), numbers(4, 3))
+    assert [op.function for op in read.operations] == ["input", "linear", "gelu_tanh", "linear"]
+
+
+def test_plans_do_not_depend_on_where_the_channels_are():
+    x = numbers(16, 8, 8, 3)
+    ours = fl.plan(NnxConvNet(nnx.Rngs(0)), x)
+    theirs = fl.plan(TorchConvNet(), torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
+
+    laws = [{e.name.rpartition(".")[0] + str(e.law) for e in plan} for plan in (ours, theirs)]
+    assert laws[0] == laws[1]
+    for mine, other in zip(ours.forecast, theirs.forecast, strict=True):
+        # Flax adds 1e-6 to a variance where torch adds 1e-5.
+        assert mine.second_moment == pytest.approx(other.second_moment, rel=1e-4)
+        assert mine.delta_square_per_sample == pytest.approx(
+            other.delta_square_per_sample,
+            rel=1e-3,  # likenesses of the inputs are measured in float32
+        )
 
 
 MODELS: Mapping[str, tuple] = {

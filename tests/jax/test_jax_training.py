@@ -80,6 +80,29 @@ def test_together_is_as_alone_and_a_diverged_one_does_no_harm(untouched):
     assert again[:3] == runs[:3]
 
 
+def test_a_diverged_model_stays_as_it_was_before_the_step_that_lost_it():
+    def loss(output, target):
+        found = jnp.mean((output - target) ** 2)
+        return found + jnp.where(jnp.any(target == 9), jnp.nan, 0.0)
+
+    targets = RNG.standard_normal((200, nets.CLASSES)).astype(np.float32)
+    data = (INPUTS[:150], targets[:150].copy(), INPUTS[150:], targets[150:])
+    batches = orders(as_data(data), recipe(), [0])[0]
+    data[1][batches[4][0]] = 9
+
+    def run(steps):
+        how = recipe(loss=loss, steps=steps)
+        return JaxAdapter().train([nets.plain_net(0)], data, how, learning_rates=[0.01], seeds=[0])[
+            0
+        ]
+
+    lost, before = run(20), run(4)
+    assert (lost.diverged, before.diverged, len(lost.losses)) == (True, False, 5)
+    assert lost.losses[:4] == before.losses
+    assert np.isfinite(lost.score)
+    assert lost.score == before.score
+
+
 def test_a_training_by_hand_gives_the_same_losses():
     function, parameters = nets.plain_net(0)
     how = recipe(optimizer="adam", clip_norm=None, steps=5)

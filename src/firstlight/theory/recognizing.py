@@ -86,9 +86,15 @@ def recognized(
     if max(size[0], size[-1]) > _GROWTH * (1 + max(size[half], size[-1 - half])):
         return None
     at_zero = _slope_at_zero(function) if derivative is None else float(derivative(np.zeros(1))[0])
-    for ref in _candidates(values, at_zero):
-        if _same(values, activation(ref).function(_GRID), same):
-            return ref
+    closest, known = min(
+        (
+            (_distance(values, activation(ref).function(_GRID)), ref)
+            for ref in _candidates(values, at_zero)
+        ),
+        key=lambda pair: pair[0],
+    )
+    if closest <= same:
+        return known
     ref = ActivationRef(name=f"custom:{name}", parameter=learned, digest=_digest(values))
     return ref if admit(ref, function, derivative) else None
 
@@ -104,15 +110,16 @@ def _slope_at_zero(function: Elementwise) -> float:
         return float(weights @ (function(steps) - function(-steps)) / h)
 
 
-def _same(first: Array, second: Array, tolerance: float) -> bool:
-    return bool(np.max(np.abs(first - second)) <= tolerance * np.max(np.abs(first)))
+def _distance(first: Array, second: Array) -> float:
+    """Largest difference, relative to the largest value."""
+    return float(np.max(np.abs(first - second)) / np.max(np.abs(first)))
 
 
 def _is_straight(values: Array) -> bool:
     """Whether φ(x) = a·x + b: no activation."""
     slope = (values[-1] - values[0]) / (_GRID[-1] - _GRID[0])
     middle = values[len(values) // 2]
-    return not values.any() or _same(values, middle + slope * _GRID, _STRAIGHT)
+    return not values.any() or _distance(values, middle + slope * _GRID) <= _STRAIGHT
 
 
 def _candidates(values: Array, slope_at_zero: float) -> Iterator[ActivationRef]:

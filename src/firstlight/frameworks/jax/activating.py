@@ -21,8 +21,9 @@ from firstlight.frameworks.jax.found import Found
 from firstlight.theory.formulas import Array
 from firstlight.theory.recognizing import recognized
 
-_SAME = 1e-6
-"""Constants of models are in float32: a GELU's √(2/π) has seven digits."""
+_SAME = {"bfloat16": 2e-3, "float16": 3e-4}
+"""Largest difference from a function of the table, in units of its largest value, where it is more
+than 1e-6: constants of models have the precision of their type, a GELU's √(2/π) seven digits."""
 _LONGEST = 64
 _REDUCTIONS = frozenset(
     {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "cumsum", "argmax", "argmin"}
@@ -56,18 +57,28 @@ def activation(
         structural: what else ends in a value.
         kind_of: the kind of operation that makes a value.
     """
-    for run in _runs(flow, result, structural):
-        function = _function(flow, run)
-        if function is not None:
-            break
-    else:
+    runs = _runs(flow, result, structural)
+    longest = next((run for run in runs if _function(flow, run) is not None), None)
+    alone = next((run for run in runs if len(run.members) == 1), None)
+    for run in dict.fromkeys((longest, alone)):  # a sigmoid stays one, however it is shifted
+        found = None if run is None else _of_run(flow, result, run, kind_of)
+        if found is not None:
+            return found
+    return None
+
+
+def _of_run(flow: Flow, result: int, run: _Run, kind_of: Callable[[int], str]) -> Found | None:
+    """The activation that a run is, if it is one."""
+    function = _function(flow, run)
+    if function is None:
         return None
     steps = [flow.steps[place] for place in run.members]
     working = [s for s in steps if s.name not in ("convert_element_type", "copy")]
     if not working or _is_gate(flow, working) or _is_statistic(flow, run, working):
         return None
     call = _call(run, steps, flow)
-    ref = recognized(function, None, call or _names(working), same=_SAME)
+    same = _SAME.get(flow.flat.avals[result].dtype.name, 1e-6)
+    ref = recognized(function, None, call or _names(working), same=same)
     if ref is None:
         return None
     root = kind_of(run.root)

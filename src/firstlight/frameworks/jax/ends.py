@@ -15,6 +15,7 @@ from firstlight.errors import BadInputError
 from firstlight.frameworks.jax import losses
 from firstlight.frameworks.jax.passing import Ends, Known, Shapes, Taken, arrays_in
 from firstlight.frameworks.jax.program import Program
+from firstlight.records.network import Operation
 
 _LAST = 16
 """So many operations at a step's end may be its loss."""
@@ -119,6 +120,22 @@ def recognised(ends: Ends, taken: Taken) -> Known | None:
     for known, paid in zip(ends.known, taken.paid, strict=True):
         if not ends.is_loss or math.isclose(paid, taken.loss, rel_tol=_CLOSE):
             return known
+    return None
+
+
+def softmax_head(operations: Sequence[Operation]) -> int | None:
+    """The operation whose result a step's last log-softmax makes shares of; none if weights follow.
+
+    So the head is known even where the loss is masked, smoothed, shifted or regularised.
+    """
+    for operation in reversed(operations):
+        if operation.kind == "weighted":
+            return None
+        if operation.function == "log_softmax" and operation.inputs:
+            head = operations[operation.inputs[0]]
+            while head.kind == "shape" and head.inputs:
+                head = operations[head.inputs[0]]
+            return head.index
     return None
 
 

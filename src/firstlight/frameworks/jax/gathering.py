@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from firstlight.frameworks.jax.ends import recognised
+from firstlight.frameworks.jax.ends import recognised, softmax_head
+from firstlight.frameworks.jax.losses import KINDS
 from firstlight.frameworks.jax.passing import Ends, Known, Pass, Shapes, Taken, arrays_in
-from firstlight.frameworks.jax.probes import came, reading_of, strained
+from firstlight.frameworks.jax.probes import came, reading_of, strained, sums_of
 from firstlight.frameworks.jax.program import Program
 from firstlight.frameworks.jax.updates import relative_updates
 from firstlight.frameworks.jax.view import View
@@ -76,11 +78,16 @@ def observation(
             delta |= {index: sums for index, sums in again.delta.items() if came(sums)}
             restarted = True
     known = recognised(ends, taken)
-    operations, made_by = _operations(look, known, loss_name)
     seen = None if known is None else _undecided(look, known, taken)
     uninformed, prior = None, None
     if seen is not None and taken.loss is not None:
         uninformed, prior = seen.of(taken.loss)
+    if known is None and ends.is_loss and not lean:
+        head_place = softmax_head(program.operations)
+        if head_place is not None and head_place in look.shapes.results:
+            known = Known(kind=KINDS[0], head=head_place)
+            uninformed = look.run.loss_without(head_place, view.arrays, look.leaves, look.key)
+    operations, made_by = _operations(look, known, loss_name)
     first = next(iter(view.arrays.values()))
     head = None if known is None else _head_shape(look, known)
     return Observation(
@@ -101,7 +108,7 @@ def observation(
         best_constant=None if seen is None else seen.constant,
         task="unknown" if known is None else known.kind.task,
         classes=_classes(known, head),
-        logits_std=_spread(ends, known, taken),
+        logits_std=_spread(look, known, taken),
         input_second_moment=_mean_square(look.leaves),
         inputs=tuple(_inputs(program, look.leaves)),
         cotangent="head-input" if restarted else "random" if taken.loss is None else "loss",
@@ -211,9 +218,17 @@ def _classes(known: Known | None, head: tuple[int, ...] | None) -> int | None:
     return {"classification": head[-1], "binary": 2}.get(known.kind.task)
 
 
-def _spread(ends: Ends, known: Known | None, taken: Taken) -> float | None:
-    if known is not None:
+def _spread(look: Look, known: Known | None, taken: Taken) -> float | None:
+    """Standard deviation of the head's output."""
+    ends = look.ends
+    if known in ends.known:
         return taken.spreads[ends.known.index(known)]
+    if known is not None and known.head is not None and known.head in taken.value:
+        # Of a head that no known loss was computed from, the sums are enough.
+        probe = look.run.probes(careful=False)[known.head]
+        sums = sums_of(probe, taken.value[known.head])
+        square = float((sums.norms**2).mean()) / sums.elements
+        return math.sqrt(max(0.0, square - (sums.mean or 0.0) ** 2))
     return None if ends.is_loss else taken.spreads[-1]
 
 

@@ -90,9 +90,14 @@ def observe(
     look = Look(view, program, shapes, ends, run, leaves, key, arrays_in(target))
     with _blaming(view.name, batch):
         taken = look.taken()
-    loss_name = str(loss if isinstance(loss, str) else getattr(loss, "__name__", "loss"))
+    name = str(getattr(loss, "__name__", loss))
     return observation(
-        look, taken, samples=samples, optimizer=optimizer, lean=lean, loss_name=loss_name
+        look,
+        taken,
+        samples=samples,
+        optimizer=optimizer,
+        lean=lean,
+        loss_name=name if name.isidentifier() else "loss",
     )
 
 

@@ -239,6 +239,20 @@ class Pass:
             spreads=tuple(map(_number, found["spreads"])),
         )
 
+    def loss_without(self, head: int, arrays: Arrays, leaves: Sequence[Array], key: Array) -> float:
+        """The loss that the program returns if one of its operations gave zeros."""
+
+        def tap(index: int, value: Array) -> Array:
+            return jnp.zeros_like(value) if index == head else value
+
+        def loss(arrays: Arrays, leaves: Sequence[Array], key: Array) -> Array:
+            args, keywords = self._program.batch.filled(list(leaves))
+            output = self._program.run(arrays, args, keywords, key, tap)
+            return jnp.mean(arrays_in(output)[self._ends.leaves[0]])
+
+        known = None if self._key is None else (self._key, "without", head)
+        return float(once(known, lambda: jax.jit(loss))(dict(arrays), list(leaves), key))
+
     def _compiled(self, *, careful: bool, start: int | None) -> Callable[..., Any]:
         probes, ends, program = self.probes(careful=careful), self._ends, self._program
         raw = self._raw

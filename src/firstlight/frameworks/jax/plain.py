@@ -97,14 +97,15 @@ def plain(flow: Flow, result: int) -> Found:
             options=options,
             also=also,
         )
-    if name == "concatenate":
+    if name in ("concatenate", "stack"):
+        along = step.params["dimension" if name == "concatenate" else "axis"]
         return Found(
             result=result,
             kind="concatenate",
-            function="cat",
+            function="cat" if name == "concatenate" else "stack",
             operands=step.inputs,
             parameters=parameters,
-            options=(("axes", (float(step.params["dimension"]),)),),
+            options=(("axes", (float(along),)),),
         )
     if name in _REDUCING:
         axes = step.params.get("axes", (step.params.get("axis"),))
@@ -247,6 +248,9 @@ def _shape(flow: Flow, step: Step) -> tuple[str, tuple[int, ...] | None, tuple[i
         return _MOVES[name], order, ()
     if name in ("slice", "dynamic_slice"):
         return "getitem", identity, ()
+    if name == "unstack":
+        gone = int(step.params["axis"])
+        return "unbind", tuple(a for a in identity if a != gone), tuple(step.outputs[1:])
     if name == "split":
         return "split", identity, tuple(step.outputs[1:])
     if name == "gather":
@@ -265,6 +269,8 @@ def _gathered(flow: Flow, step: Step) -> tuple[int, ...] | None:
         for a in range(len(flow.shape(step.inputs[0])))
         if a not in numbering.collapsed_slice_dims and a not in numbering.operand_batching_dims
     ]
+    if numbering.operand_batching_dims:  # a place of its own in each row
+        return tuple(range(rank)) if rank == len(flow.shape(step.inputs[0])) else None
     if len(numbering.start_index_map) != 1 or len(kept) != len(numbering.offset_dims):
         return None
     along = int(numbering.start_index_map[0])

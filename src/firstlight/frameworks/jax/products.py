@@ -101,7 +101,7 @@ def _is_turned(flow: Flow, found: _Product, moved: list[Step]) -> bool:
 def _is_bias(flow: Flow, bias: Atom, result: int, axis: int, weight: tuple[str, ...]) -> bool:
     """Whether what is added belongs to the product: same owner, or one number for each unit."""
     names = flow.names(bias)
-    if len(names) != 1 or not weight:
+    if len(names) != 1 or not weight or flow.whole(bias) is None:
         return False
     before = {name.rpartition(".")[0] for name in weight}
     owner = names[0].rpartition(".")[0]

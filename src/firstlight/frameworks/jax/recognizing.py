@@ -26,13 +26,14 @@ from firstlight.records.network import Operation, Options, Parameter
 _PATTERNS = (
     reducing.dropout,
     reducing.softmax,
+    reducing.logsumexp,
     norm,
     products.weighted,
     products.looked_up,
     reducing.mean,
     reducing.pooled,
 )
-_REDUCTIONS = frozenset({"sum", "amax", "amin", "prod", "cumsum"})
+_REDUCTIONS = frozenset({"logsumexp", "sum", "amax", "amin", "prod", "cumsum"})
 _MOST_OPERANDS = 256
 
 

@@ -40,6 +40,32 @@ def softmax(flow: Flow, result: int) -> Found | None:
     )
 
 
+def logsumexp(flow: Flow, result: int) -> Found | None:
+    """Log Σ exp(x − max) + max."""
+    step = flow.made_by(flow.kept(result), "add")
+    if step is None:
+        return None
+    for log in step.inputs:
+        logarithm = flow.made_by(flow.spread(log), "log")
+        inner = None if logarithm is None else logarithm.inputs[0]
+        size = None if inner is None else flow.made_by(flow.spread(inner), "abs")
+        summed = None if inner is None else _summed(flow, inner if size is None else size.inputs[0])
+        if summed is None:
+            continue
+        shifted = _base(flow, summed)
+        source = _unshifted(flow, shifted)
+        if source is not shifted:
+            axes = numbers(summed.params["axes"])
+            return Found(
+                result=result,
+                kind="other",
+                function="logsumexp",
+                operands=(source,),
+                options=(("axes", axes),),
+            )
+    return None
+
+
 def _summed(flow: Flow, value: Atom) -> Step | None:
     """The sum of exponentials that a value is."""
     step = flow.made_by(flow.spread(value), "reduce_sum")
