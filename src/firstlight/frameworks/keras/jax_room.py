@@ -82,21 +82,20 @@ def _logits(output: Array, known: Known) -> Array:
     return jnp.log(kept) - jnp.log1p(-kept)
 
 
-def _loss(model: Any, loss: Any, target: Any) -> Any:
-    """A loss for JAX's room: by name where the room knows it, else as a function."""
+def _with_loss(view: View, model: Any, loss: Any, target: Any) -> tuple[View, Any]:
+    """A loss for JAX's room, by name where it knows it; of probabilities the view gives logits."""
     found = loss_of(model, loss, target)
     if isinstance(found, Other):
-        return found.function
+        return view, found.function
     if not isinstance(found, Known):
-        return found
-    if not found.of_probabilities:
-        return found.name
-    named = _room("losses").resolve(found.name)
+        return view, found
+    known, run = found, view.run
 
-    def of_probabilities(output: Array, target: Array) -> Any:
-        return named(_logits(output, found), target)
+    def logits(held: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+        output = run(held, args, keywords)
+        return _logits(output, known) if isinstance(output, Array) else output
 
-    return of_probabilities
+    return (replace(view, run=logits) if known.of_probabilities else view), known.name
 
 
 def _stored(model: Any, arrays: Arrays) -> dict[str, Array]:
@@ -117,7 +116,9 @@ def _observed(view: View, model: Any, batch: Any, **how: Any) -> Observation:
     args, keywords = _arguments(view, model, batch, whole=step is not None)
     wanted = _placed(target)
     _room("batches").check_values(wanted, "target")
-    loss = _loss(model, how["loss"], target) if step is None else how["loss"]
+    loss = how["loss"]
+    if step is None:
+        view, loss = _with_loss(view, model, loss, target)
     return observing.observe(view, args, keywords, **{**how, "loss": loss, "target": wanted})
 
 
