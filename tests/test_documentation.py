@@ -18,6 +18,8 @@ def test_there_are_pages_with_examples():
     assert {page.name for page in WITH_EXAMPLES} >= {"README.md", "start.md"}
 
 
+# Keras's own way from torch to NumPy warns.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.name)
 def test_examples_on_the_page(page):
     text = page.read_text(encoding="utf-8")

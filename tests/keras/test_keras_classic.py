@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -151,20 +154,26 @@ def test_dtype_policies(policy):
     assert keras.backend.standardize_dtype(layer.kernel.dtype) == wanted
 
 
+SPREAD = """
+import keras, numpy as np
+from firstlight.keras import he_normal
+mesh = keras.distribution.DeviceMesh((2, 2), ("batch", "model"), keras.distribution.list_devices())
+places = keras.distribution.LayoutMap(mesh)
+places[".*kernel"] = keras.distribution.TensorLayout([None, "model"], mesh)
+spread = keras.distribution.ModelParallel(layout_map=places, batch_dim_name="batch")
+found = []
+for distribution in (None, spread):
+    layer = keras.layers.Dense(6, kernel_initializer=he_normal(seed=0), name="fc")
+    keras.distribution.set_distribution(distribution)
+    layer.build((None, 4))
+    found.append(np.array(layer.kernel.value))
+assert tuple(layer.kernel.value.sharding.spec) == (None, "model")
+assert {part.data.shape for part in layer.kernel.value.addressable_shards} == {(4, 3)}
+assert np.array_equal(*found)
+"""
+
+
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="layouts are JAX's")
 def test_a_layout_places_the_same_numbers():
-    mesh = keras.distribution.DeviceMesh((1, 1), ("batch", "model"))
-    places = keras.distribution.LayoutMap(mesh)
-    places[".*kernel"] = keras.distribution.TensorLayout([None, "model"], mesh)
-    spread = keras.distribution.ModelParallel(layout_map=places, batch_dim_name="batch")
-    found = []
-    for distribution in (None, spread):
-        layer = L.Dense(6, kernel_initializer=he_normal(seed=0), name="fc")
-        if distribution is None:
-            layer.build((None, 4))
-        else:
-            with distribution.scope():
-                layer.build((None, 4))
-            assert "model" in str(layer.kernel.value.sharding.spec)
-        found.append(kernel(layer.kernel))
-    assert np.array_equal(*found)
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    subprocess.run([sys.executable, "-c", SPREAD], env=environment, check=True)

@@ -11,7 +11,6 @@ being built, so that a model built again starts alike.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from typing import Any
 
 import keras
 
-from firstlight.frameworks.keras.kernels import is_recurrent
-from firstlight.laws.naming import LEAVES, RECURRENT, address_of
+from firstlight.frameworks.keras.layouts import is_known
+from firstlight.frameworks.keras.naming import automatic
+from firstlight.laws.naming import address_of
 
 _CELL_NAMES = frozenset({"lstm_cell", "gru_cell", "simple_rnn_cell"})
 
@@ -92,7 +92,7 @@ def who_asks() -> Asker | None:
     owners = _owners(parts[:-1], around)
     if layer is None and owners:
         layer = owners[-1]
-    address, settled = _address(parts, owners, tensors)
+    address, settled = _address(parts, owners, tensors, tuple(variable.shape))
     return Asker(
         layer=layer,
         name=parts[-1],
@@ -125,42 +125,31 @@ def _children(layer: Any) -> list[Any]:
     return list(flatten(include_self=False, recursive=False)) if flatten else []
 
 
-def _snake(name: str) -> str:
-    """A class's name as Keras makes layer names of it: ``Conv2DTranspose`` → conv2d_transpose."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def _number(name: str, stem: str) -> int | None:
-    """Which of its kind an automatic name counts, None for any other name."""
-    if name == stem:
-        return 0
-    tail = name.removeprefix(stem + "_")
-    return int(tail) if tail != name and tail.isdigit() else None
-
-
-def _address(parts: list[str], owners: list[Any], tensors: list[Any]) -> tuple[str, bool]:
+def _address(
+    parts: list[str], owners: list[Any], tensors: list[Any], shape: tuple[int, ...]
+) -> tuple[str, bool]:
     settled = True
     names: list[str] = []
     for depth, (part, layer) in enumerate(zip(parts[:-1], owners, strict=True)):
-        stem = _snake(type(layer).__name__) if layer is not None else part
-        number = _number(part, stem)
-        if layer is None or number is None:
+        own = automatic(layer) if layer is not None else None
+        if own is None:
             names.append(part)
             continue
+        stem, number = own
         whole = _children(owners[depth - 1]) if depth else _graph(tensors)
-        known = bool(whole)
-        others = {_number(each.name, stem) for each in whole if each is not layer}
-        rank = sum(other is not None and other < number for other in others)
-        if depth == 0 and isinstance(layer, keras.Model) and len(parts) > 2 and not rank:
+        numbers = {automatic(each) for each in whole if each is not layer}
+        rank = sum(n is not None and n[0] == stem and n[1] < number for n in numbers)
+        model = depth == 0 and isinstance(layer, keras.Model) and len(parts) > 2
+        if model and not rank:
             continue  # the model's own automatic name says nothing
-        settled = settled and (known or (depth == 0 and isinstance(layer, keras.Model)))
+        settled = settled and (bool(whole) or model)
         names.append(f"{stem}_{rank}" if rank else stem)
-    recurrent = bool(owners) and owners[-1] is not None and is_recurrent(owners[-1])
-    if recurrent and len(names) > 1 and names[-1] in _CELL_NAMES:
-        names.pop()
-    leaves = RECURRENT if recurrent else LEAVES
-    return address_of(".".join([*names, parts[-1]]), leaves), settled
+    owner = owners[-1] if owners else None
+    use = is_known(owner, parts[-1], shape) if owner is not None else None
+    leaf = (use.leaf if use is not None else None) or address_of(parts[-1])
+    if leaf.endswith("_l0") and len(names) > 1 and names[-1] in _CELL_NAMES:
+        names.pop()  # torch has no cell inside its recurrent layers
+    return ".".join([*names, leaf]), settled
 
 
 def _graph(tensors: list[Any]) -> list[Any]:

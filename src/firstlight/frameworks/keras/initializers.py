@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from firstlight.errors import BadInputError
 from firstlight.frameworks.keras.asking import Asker, who_asks
-from firstlight.frameworks.keras.kernels import Use, by_axes, by_rank, by_roles, use_of
+from firstlight.frameworks.keras.kernels import Drawing, by_axes, by_rank, by_roles, drawing_of
 from firstlight.frameworks.keras.placing import filled, placed
 from firstlight.frameworks.keras.spelling import SPELLINGS, WHERE, Spelling, camel, signature_of
 from firstlight.initializers.gates import GATES
@@ -123,7 +123,7 @@ class FirstlightInitializer(keras.initializers.Initializer):  # type: ignore[mis
         values = self._drawn(law, use, self._address(sizes, asker), _key(self.seed))
         return placed(values, dtype, layout)
 
-    def _drawn(self, law: Law, use: Use, name: str, seed: int) -> NDArray[np.float32]:
+    def _drawn(self, law: Law, use: Drawing, name: str, seed: int) -> NDArray[np.float32]:
         values = draw(law, use.layout, name=name, seed=seed)
         if use.stored is not None:
             values = use.stored(values)
@@ -134,14 +134,14 @@ class FirstlightInitializer(keras.initializers.Initializer):  # type: ignore[mis
         other = replace(use, twice=False)
         return np.stack([values, self._drawn(law, other, name.replace("_ih_", "_hh_"), seed)])
 
-    def _use(self, shape: tuple[int, ...], asker: Asker | None) -> Use:
+    def _use(self, shape: tuple[int, ...], asker: Asker | None) -> Drawing:
         if self.axes is not None:
             return by_roles(shape, self.axes)
         if self.input_axes is not None and self.output_axes is not None:
             return by_axes(shape, self.input_axes, self.output_axes)
         known = None
         if asker is not None and asker.layer is not None and asker.shape == shape:
-            known = use_of(asker.layer, asker.name, shape)
+            known = drawing_of(asker.layer, asker.name, shape)
         if known is None or known.fans is None:
             plain = by_rank(shape)
             return plain if known is None else replace(known, fans=plain.fans)

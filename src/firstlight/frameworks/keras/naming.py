@@ -52,7 +52,7 @@ def _snake(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _automatic(layer: Any) -> tuple[str, int] | None:
+def automatic(layer: Any) -> tuple[str, int] | None:
     """The stem and number of a name that Keras gave; None for a name of the user's."""
     found = _ENDS.match(layer.name)
     if found is None:
@@ -90,9 +90,9 @@ def layer_names(model: Any) -> dict[int, str]:
     names = {key: layer.name for key, layer in found.items()}
     counts: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for key, layer in found.items():
-        automatic = _automatic(layer) if layer is not model else None
-        if automatic is not None:
-            counts[automatic[0]].append((automatic[1], key))
+        own = automatic(layer) if layer is not model else None
+        if own is not None:
+            counts[own[0]].append((own[1], key))
     for base, numbered in counts.items():
         # Layers of one number (cells, say, in different layers) keep one name.
         ranks = {given: rank for rank, given in enumerate(sorted({n for n, _ in numbered}))}
