@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check docs clean
+.PHONY: demo test environments docs clean
 
 demo: .venv/demo.stamp
 	$(BIN)/firstlight demo --out firstlight-demo
 
 test: .venv/test.stamp
 	BIN=$(BIN) ./checks.sh
+
+# Each extra alone, in fresh environments; wants the network, and takes some minutes.
+environments: .venv/bin/python
+	PYTHON=$(BIN)/python tests/environments/run.sh
 
 docs: .venv/test.stamp
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

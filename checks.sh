@@ -11,4 +11,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 "$BIN/mypy"
 "$BIN/lint-imports"
 "$BIN/python" -m sphinx -q -W --keep-going -b html docs docs/_build/html
-"$BIN/python" -m pytest -n "${TEST_PROCESSES:-2}" --dist worksteal "$@"
+run() { "$BIN/python" -m pytest -n "${TEST_PROCESSES:-2}" --dist worksteal "$@"; }
+# Keras decides its backend when it is first imported: all tests with torch, then Keras's with JAX.
+KERAS_BACKEND=torch run "$@"
+[ $# -gt 0 ] || KERAS_BACKEND=jax run -k keras tests/keras tests/frameworks

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from firstlight.errors import BadInputError, near_names
+from firstlight.verbs.adapters import adapter_for
 
 _SHAPE = re.compile(r"\d+(x\d+)*(:\d+)?")
 _SEED = 0
@@ -108,12 +109,23 @@ def made(name: str) -> Any:
 
 
 def _called(found: Any, name: str) -> Any:
-    if not callable(found) or (not isinstance(found, type) and hasattr(found, "parameters")):
+    if not callable(found) or _is_ready(found):
         return found  # a model, ready made
     try:
         return found()
     except (Exception, SystemExit) as error:
         raise BadInputError(f"{name}: the factory raised {one_line(error)}") from error
+
+
+def _is_ready(found: Any) -> bool:
+    """Whether a callable is a model itself, as modules and layers of every framework are."""
+    if isinstance(found, type):
+        return False
+    try:
+        adapter_for(found)
+    except BadInputError:
+        return False
+    return True
 
 
 def weights_path(name: str) -> Path | None:

@@ -40,6 +40,10 @@ _DROPOUTS = (
 _CONVOLVING = (functional.conv1d, functional.conv2d, functional.conv3d)
 
 
+def _tensor(value: Any) -> Any:
+    return value.value if isinstance(value, keras.Variable) else value
+
+
 def _is_own(layer: Any, kinds: tuple[Any, ...]) -> bool:
     """Whether a layer runs Keras's own code of one of these classes."""
     own = any(type(layer).call is kind.call for kind in kinds if isinstance(layer, kind))
@@ -134,6 +138,9 @@ class KerasReading(Foreign):
         self, func: Any, args: Sequence[Any], keywords: Mapping[str, Any], following: Following
     ) -> Instead | Tensor | None:
         """A product and the bias that Keras adds to it later, as torch's one function of both."""
+        if any(isinstance(each, keras.Variable) for each in args):
+            # ``x + self.positions``: torch meets the variable before Keras has taken its tensor.
+            return Instead(func, tuple(_tensor(each) for each in args), keywords)
         if func is torch.add and self._fused:
             return self._added(args, following)
         if func is torch.matmul and len(args) == 2:
