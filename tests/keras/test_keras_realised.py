@@ -59,8 +59,11 @@ def test_the_same_law_where_keras_is_right(name, layer):
     assert ks_2samp(a, b).pvalue > 1e-4
     n = a.size
     if name in ("GlorotNormal", "HeNormal", "LecunNormal", "VarianceScaling"):
-        # Cut at two deviations of the parent; an uncut law leaves 2 % of thousands outside.
-        assert max(abs(a).max() / a.std(), abs(b).max() / b.std()) < 2 / 0.8796 * 1.05
+        # Cut at two deviations of the parent: nothing outside; an uncut law leaves 2 % there.
+        outside = [np.mean(abs(each) > 2 / 0.8796 * 1.05 * each.std()) for each in (a, b)]
+        assert outside[0] == 0
+        # Keras on torch takes the first of four draws where all four lie outside: 4 in a million.
+        assert outside[1] < 1e-3
     assert abs(a.mean()) < 5 * a.std() / np.sqrt(n)
     assert a.std() == pytest.approx(b.std(), rel=5 * np.sqrt(2) / np.sqrt(2 * n))
 
