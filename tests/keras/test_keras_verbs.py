@@ -151,7 +151,7 @@ def test_frozen_layers_stay() -> None:
     assert not model.get_layer("fc1").trainable
 
 
-def test_mean_removal_and_an_optimizer() -> None:
+def test_how_far_an_optimizer_would_move_each_weight() -> None:
     model = zoo.mlp()
     inputs, target = zoo.batch_of("mlp", 64)
     seen = fl.check(model, inputs, target=target, optimizer=keras.optimizers.Adam(1e-3))

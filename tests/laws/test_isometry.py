@@ -29,7 +29,7 @@ def one_by_one(tall: int, narrow: int) -> np.ndarray:
     return q * signs
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (9, 4), (130, 128), (129, 129), (300, 257)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (9, 4), (260, 256), (257, 257), (300, 270)])
 def test_blocks_are_the_product_of_reflectors(shape):
     expected = one_by_one(*shape)
     assert np.abs(isometry(*shape, KEY) - expected).max() < 1e-13

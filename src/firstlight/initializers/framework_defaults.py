@@ -280,3 +280,31 @@ FRAMEWORK_DEFAULTS = (
         differs="torch N(0, 1), Keras U(±0.05).",
     ),
 )
+
+TORCH_LAYERS = {
+    **dict.fromkeys(("Linear", "NonDynamicallyQuantizableLinear"), "torch_linear"),
+    "Bilinear": "torch_bilinear",
+    **dict.fromkeys(("Embedding", "EmbeddingBag"), "torch_embedding"),
+    "MultiheadAttention": "torch_multihead_packed",
+    **dict.fromkeys(("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"), "torch_rnn"),
+    **{f"Conv{d}d": "torch_conv" for d in (1, 2, 3)},
+    **{f"ConvTranspose{d}d": "torch_conv" for d in (1, 2, 3)},
+}
+"""Which technique a layer of torch starts with."""
+
+KERAS_LAYERS = {
+    **dict.fromkeys(("Dense", "EinsumDense"), "keras_dense"),
+    **{f"{n}{d}D": "keras_dense" for n in ("Conv", "SeparableConv") for d in (1, 2, 3)},
+    **{f"DepthwiseConv{d}D": "keras_dense" for d in (1, 2)},
+    **{f"Conv{d}DTranspose": "keras_dense" for d in (1, 2, 3)},
+    **dict.fromkeys(("LSTMCell", "GRUCell", "SimpleRNNCell"), "keras_dense"),
+    "Embedding": "keras_embedding",
+}
+"""Of kernels, not of recurrent ones: those are one isometry over all gates."""
+
+FLAX_LAYERS = {
+    **dict.fromkeys(("Linear", "Dense", "LinearGeneral", "DenseGeneral", "Einsum"), "flax_dense"),
+    **dict.fromkeys(("Conv", "ConvTranspose"), "flax_dense"),
+    "Embed": "flax_embed",
+}
+"""Likewise; recurrent kernels are fused in some cells and not in others."""

@@ -30,6 +30,9 @@ _CHUNK_COLUMNS = 1 << 12
 _PAYS_FROM = 1 << 20
 """Elements that take NumPy as long as compiling: a kernel missed for as many is compiled."""
 
+_CALL = 1 << 12
+"""What NumPy's many calls cost for a tensor however small, in elements."""
+
 _LAST_BLOCK = 1 << 32
 """Kernels count rows and blocks of four columns in 32 bits."""
 
@@ -90,7 +93,7 @@ def cores() -> int:
 
 def compile_kernel(kind: Kind, form: Form, by_rows: bool) -> Kernel:
     """Machine code for the processor that this runs on."""
-    import llvmlite.binding as llvm  # type: ignore[import-untyped]
+    import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -116,7 +119,7 @@ def _kernel(kind: Kind, form: Form, by_rows: bool, size: int) -> Kernel | None:
     """The kernel, if it is there or if now it pays to compile it."""
     which = (kind, form, by_rows)
     if which not in _kernels:
-        _missed[which] = _missed.get(which, 0) + size
+        _missed[which] = _missed.get(which, 0) + size + _CALL
         if _missed[which] < _PAYS_FROM:
             return None
         try:

@@ -11,13 +11,13 @@ from firstlight.errors import NotDrawableError
 from firstlight.laws.elementwise import standard_normals
 from firstlight.laws.quantile import Reals
 
-_BLOCK = 128
+_BLOCK = 256
 """Reflectors that are multiplied out together."""
 
 _SINGLE_FROM = 1024
 """Smaller side from which the products are taken in binary32: see `isometry`."""
 
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE = 1024
 
 
 def _reflectors(key: tuple[int, int], tall: int, first: int, count: int) -> tuple[Reals, ...]:

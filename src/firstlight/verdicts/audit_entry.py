@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from firstlight.records.law import Law, Normal, TruncatedNormal, Uniform
 from firstlight.records.network import Layout, Network, Parameter
 from firstlight.records.plan import AuditEntry, AuditRemark, LawFit
+from firstlight.verdicts.audit_defaults import Intent, default_of
 from firstlight.verdicts.audit_estimates import Candidate
-from firstlight.verdicts.audit_laws import Intent, bias_law, default_of, named_laws, shard_laws
+from firstlight.verdicts.audit_laws import bias_law, named_laws, shard_laws
 from firstlight.verdicts.audit_numbers import Numbers, numbers_of, pooled
 from firstlight.verdicts.audit_remarks import (
     padding_remark,

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from firstlight.records.network import Parameter
 from firstlight.records.plan import AuditRemark, LawFit
-from firstlight.verdicts.audit_laws import STORED_WORDS, Intent
+from firstlight.verdicts.audit_defaults import Intent
+from firstlight.verdicts.audit_laws import STORED_WORDS
 from firstlight.verdicts.audit_numbers import Numbers
 
 NEVER_DRAWN = 1e10

@@ -89,8 +89,8 @@ class JaxAdapter:
             value = np.array(wide)
             yield name, np.abs(value) if np.iscomplexobj(value) else value
 
-    def memory(self, model: Any) -> dict[str, NDArray[Any]]:  # noqa: ARG002 - the protocol's
-        """None: arrays do not change."""
+    def memory(self, model: Any) -> dict[str, NDArray[Any]]:  # noqa: ARG002
+        """Arrays of JAX are never written into."""
         return {}
 
     def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> Any:

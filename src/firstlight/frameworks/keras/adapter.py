@@ -98,8 +98,8 @@ class KerasAdapter:
         """Each parameter's canonical name and a copy of its values, gates in torch's order."""
         return models.values(model)
 
-    def memory(self, model: Any) -> dict[str, NDArray[Any]]:  # noqa: ARG002 - the protocol's
-        """None: variables take values in whole."""
+    def memory(self, model: Any) -> dict[str, NDArray[Any]]:  # noqa: ARG002
+        """None: a variable takes its values by assignment."""
         return {}
 
     def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> Any:

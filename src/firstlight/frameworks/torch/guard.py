@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 _CONTAINERS = (dict, list, set, deque)
+_PLAIN_CONTAINERS = frozenset({*_CONTAINERS, OrderedDict})
 
 
 def _bits_equal(a: Tensor, b: Tensor) -> bool:
@@ -92,19 +93,19 @@ class _TensorState:
         return filled and data.is_contiguous()
 
     def restore(self) -> None:
-        with torch.no_grad():
-            if self.data is not None and not _same_storage(self.tensor, self.data):
-                self.tensor.data = self.data
-            if self.values is not None and not _bits_equal(self.tensor, self.values):
-                self.tensor.detach().copy_(self.values)
-            gradient, values = self.gradient, self.gradient_values
-            if gradient is not None and values is not None and not _bits_equal(gradient, values):
-                gradient.copy_(values)
-            if self.tensor.is_leaf:
-                if self.tensor.grad is not self.gradient:
-                    self.tensor.grad = self.gradient
-                if self.tensor.requires_grad != self.requires_grad:
-                    self.tensor.requires_grad_(self.requires_grad)
+        """Put back what changed; gradients have to be off."""
+        if self.data is not None and not _same_storage(self.tensor, self.data):
+            self.tensor.data = self.data
+        if self.values is not None and not _bits_equal(self.tensor, self.values):
+            self.tensor.detach().copy_(self.values)
+        gradient, values = self.gradient, self.gradient_values
+        if gradient is not None and values is not None and not _bits_equal(gradient, values):
+            gradient.copy_(values)
+        if self.tensor.is_leaf:
+            if self.tensor.grad is not self.gradient:
+                self.tensor.grad = self.gradient
+            if self.tensor.requires_grad != self.requires_grad:
+                self.tensor.requires_grad_(self.requires_grad)
 
 
 def _same_items(now: Any, before: Any) -> bool:
@@ -124,8 +125,7 @@ class _ContainerState:
 
     def __init__(self, container: Any) -> None:
         self.container = container
-        # Most are empty dictionaries of hooks, and a generic copy is slow.
-        self.items = copy.copy(container) if container else ()
+        self.items = copy.copy(container)
 
     def restore(self) -> None:
         container = self.container
@@ -136,6 +136,18 @@ class _ContainerState:
             container.update(self.items)
         else:
             container.extend(self.items)
+
+
+class _EmptyState:
+    """Containers without items. Most are: a module has a dozen dictionaries of hooks."""
+
+    def __init__(self) -> None:
+        self.containers: list[Any] = []
+
+    def restore(self) -> None:
+        for container in self.containers:
+            if container:
+                container.clear()
 
 
 class _ArrayState:
@@ -171,17 +183,23 @@ class _GeneratorState:
             self.generator.setstate(self.state)
 
 
-_State = _TensorState | _ContainerState | _ArrayState | _GeneratorState
+_State = _TensorState | _ContainerState | _EmptyState | _ArrayState | _GeneratorState
 
 
 _NEVER_CHANGED = frozenset({type(None), bool, int, float, str, bytes, torch.dtype, torch.device})
 """Most of what a module holds; told by exact type, since asking torch's types is slow."""
 
 
-def _visit(value: Any, found: dict[int, _State]) -> None:
+_EMPTY = 0
+"""Where all empty containers stand among the states; no object has this identity."""
+
+
+def _visit(value: Any, found: dict[int, Any]) -> None:
     if type(value) in _NEVER_CHANGED or id(value) in found:
         return
-    if isinstance(value, Tensor):
+    if type(value) in _PLAIN_CONTAINERS and not value:
+        found[_EMPTY].containers.append(value)
+    elif isinstance(value, Tensor):
         found[id(value)] = _TensorState(value)
     elif isinstance(value, np.ndarray):
         found[id(value)] = _ArrayState(value)
@@ -198,7 +216,7 @@ def _visit(value: Any, found: dict[int, _State]) -> None:
         _visit_modules(value, found)
 
 
-def _visit_modules(module: nn.Module, found: dict[int, _State]) -> None:
+def _visit_modules(module: nn.Module, found: dict[int, Any]) -> None:
     """A module and those inside it; attributes may hold others that are not registered."""
     for inner in module.modules():
         # torch lets modules intercept attribute access; the dictionary itself is the truth.
@@ -210,7 +228,7 @@ def _states(model: nn.Module) -> list[_State]:
 
     No closure that calls itself: such a cycle would keep the copies until the next collection.
     """
-    found: dict[int, _State] = {}
+    found: dict[int, Any] = {_EMPTY: _EmptyState()}
     _visit_modules(model, found)
     return list(found.values())
 
@@ -292,8 +310,9 @@ def untouched(model: nn.Module, values: Mapping[int, Tensor] | None = None) -> I
         interrupt: KeyboardInterrupt | None = None
         while True:  # each restores once or twice the same, so Ctrl-C in the midst begins again
             try:
-                for each in (*states, surroundings):
-                    each.restore()
+                with torch.no_grad():
+                    for each in (*states, surroundings):
+                        each.restore()
                 break
             except KeyboardInterrupt as error:
                 interrupt = error
