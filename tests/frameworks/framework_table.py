@@ -220,6 +220,8 @@ _ALL = (
         fed=_jax_fed,
         output=_linen_output,
         picture=lambda model, batch: _jax_picture(model[1], batch),
+        # What Linen writes otherwise than NNX; the rest is the same program.
+        networks=("mlp", "convnet", "mobilenet", "unet", "gpt", "encoder", "lstm", "bag"),
     ),
     Framework(
         name="functions",
