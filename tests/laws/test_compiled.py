@@ -14,10 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firstlight.errors import BadInputError
-from firstlight.laws import compiled, elementwise
+from firstlight.laws import compiled, elementwise, sparse
 from firstlight.laws.draw import draw, draw_matrix
 from firstlight.laws.kernels import along_rows, down_columns
-from firstlight.records.law import Constant, Normal, Orthogonal, Stacked, TruncatedNormal, Uniform
+from firstlight.laws.philox import words
+from firstlight.records.law import (
+    Constant,
+    Identity,
+    Normal,
+    Orthogonal,
+    Sparse,
+    Stacked,
+    TruncatedNormal,
+    Uniform,
+)
 from firstlight.records.network import Layout, plain_layout
 
 TYPES = (np.float32, np.float64, np.float16, np.uint16)
@@ -236,3 +246,37 @@ def test_vectors_are_multiplied_and_nothing_is_contracted(kind, text):
 def test_memory_that_does_not_fit_is_refused(out):
     with pytest.raises(BadInputError, match=r"draw: out must be writable, of shape \(2, 3\)"):
         draw(Normal(std=1), (2, 3), name="w", seed=0, out=out)
+
+
+@pytest.mark.parametrize("rows", [range(7), range(2**32 - 5, 2**32)], ids=str)
+@pytest.mark.parametrize("columns", [range(3, 70), range(2**34 - 66, 2**34)], ids=str)
+def test_compiled_words_are_those_of_the_stream(rows, columns):
+    found = elementwise.stream_words((3, 2**32 - 1), rows, columns)
+    assert compiled._kernels["word", "word", True] is not None
+    assert np.array_equal(found, words((3, 2**32 - 1), rows, columns))
+    with Reference():
+        assert np.array_equal(elementwise.stream_words((3, 2**32 - 1), rows, columns), found)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("law", [Sparse(zero_fraction=0.7, std=1), Identity(gain=-0.3)], ids=str)
+def test_matrices_are_written_straight_to_any_memory(law, dtype, monkeypatch):
+    monkeypatch.setattr(sparse, "_STRIP_ELEMENTS", 64)
+    for layout in (LAYOUTS[2], LAYOUTS[3]):
+        with Reference():
+            single = draw(law, layout, name="w", seed=3)
+        expected = np.empty(layout.shape, dtype)
+        elementwise.rounded_into(expected, single)
+        with_gaps = np.full(tuple(2 * n for n in layout.shape), 77, dtype)
+        target = with_gaps[tuple(slice(None, None, 2) for _ in layout.shape)]
+        for out in (target, np.empty(layout.shape[::-1], dtype).T):
+            draw(law, layout, name="w", seed=3, out=out)
+            assert np.array_equal(bits(out), bits(expected))
+        assert (with_gaps == 77).sum() >= with_gaps.size - target.size
+
+
+def test_equal_words_keep_the_first_columns(monkeypatch):
+    tied = np.array([[5, 1, 5, 5], [9, 9, 9, 9], [3, 2, 1, 0]], np.uint32)
+    monkeypatch.setattr(sparse, "stream_words", lambda key, rows, columns: tied)
+    found = sparse._kept((0, 0), range(3), 4, 2)
+    assert found.astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]]

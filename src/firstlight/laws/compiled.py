@@ -46,13 +46,13 @@ class Region:
     """What to draw of one matrix, and where to.
 
     Args:
-        kind: the quantile function.
+        kind: the quantile function, or that the words themselves are written.
         numbers: the law's, in the order of `kernels.NUMBERS`.
         key: of the matrix's stream.
         rows: consecutive rows.
         columns: consecutive columns.
         out: of shape (len(rows), axes of the columns …), in any order in memory; uint16 holds
-            bfloat16.
+            bfloat16, uint32 words.
         exact: whether binary64 is not rounded to binary32 on its way.
     """
 
@@ -75,6 +75,7 @@ _FORMS: dict[int, Form] = {
     np.dtype(np.float64).num: "float64",
     np.dtype(np.float16).num: "float16",
     np.dtype(np.uint16).num: "bfloat16",
+    np.dtype(np.uint32).num: "word",
 }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from firstlight.errors import BadInputError
 from firstlight.laws.addresses import canonical_name, checked_seed, stack_labels
 from firstlight.laws.elementwise import Values, elements, fill, rounded_into
-from firstlight.laws.structured import Address, Structured, check_drawable, matrix
+from firstlight.laws.structured import Address, Structured, check_drawable, fill_matrix
 from firstlight.records.law import ELEMENTWISE, Law, Listed, Stacked
 from firstlight.records.network import Layout, plain_layout
 
@@ -36,18 +36,21 @@ def _axes(layout: Layout) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, 
     return layout.order, sizes, tuple(stack_labels(layout.stacks))
 
 
-def _structured(
-    law: Structured | Listed | Stacked, layout: Layout, stack: int, address: Address
-) -> Values:
-    """One whole stacked matrix of a law that is not elementwise, as rows × columns."""
-    stacked, rows, columns = layout.matrix
-    if isinstance(law, Listed):
-        given = np.array(law.values, np.float32)
-        whole: Values = given.reshape(stacked, rows, columns)[stack]
-        return whole
+def _fill_structured(
+    law: Structured | Listed | Stacked,
+    layout: Layout,
+    stack: int,
+    address: Address,
+    out: NDArray[Any],
+) -> None:
+    """One whole stacked matrix of a law that is not elementwise, into memory of its shape."""
     if isinstance(law, Stacked):
         raise BadInputError("draw: a Stacked law takes no Stacked laws")
-    return matrix(law, layout.logical[len(layout.stacks) :], address).reshape(rows, columns)
+    if isinstance(law, Listed):
+        given = np.array(law.values, np.float32)
+        rounded_into(out, given.reshape(layout.matrix)[stack].reshape(out.shape))
+    else:
+        fill_matrix(law, out, address)
 
 
 def draw_matrix(
@@ -95,8 +98,11 @@ def draw_matrix(
         law = law.laws[stack]
     if isinstance(law, ELEMENTWISE):
         return elements(law, address.key(), rows, columns)
-    whole = _structured(law, layout, stack, address)
-    return whole[rows.start : rows.stop, columns.start : columns.stop]
+    whole = np.empty(layout.logical[len(layout.stacks) :], np.float32)
+    _fill_structured(law, layout, stack, address, whole)
+    return whole.reshape(whole_rows, whole_columns)[
+        rows.start : rows.stop, columns.start : columns.stop
+    ]
 
 
 _TYPES = (np.float32, np.float64, np.float16, np.uint16)
@@ -169,6 +175,5 @@ def draw(
             columns = target.size // target.shape[0] if target.size else 0
             fill(one, address.key(), range(len(target)), range(columns), target)
         else:
-            whole = _structured(one, layout, stack, address)
-            rounded_into(target, whole.reshape(target.shape))
+            _fill_structured(one, layout, stack, address, target)
     return out

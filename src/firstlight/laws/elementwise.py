@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from firstlight.laws import compiled
 from firstlight.laws.kernels import NUMBERS, Kind
-from firstlight.laws.philox import words
+from firstlight.laws.philox import Words, words
 from firstlight.laws.quantile import Reals, normal_quantile, signed_fraction
 from firstlight.records.exact import nine_digits
 from firstlight.records.law import Constant, Normal, TruncatedNormal, Uniform
@@ -187,6 +187,28 @@ def standard_normals(key: tuple[int, int], rows: range, columns: range) -> Reals
             drawn = words(key, rows[row : row + step], columns)
             values[row : row + step] = normal_quantile(signed_fraction(drawn))
     return values
+
+
+def stream_words(key: tuple[int, int], rows: range, columns: range) -> Words:
+    """`philox.words` of a large region, by a kernel where one pays.
+
+    Args:
+        key: of the stream.
+        rows: consecutive rows.
+        columns: consecutive columns.
+
+    Returns:
+        uint32 of shape (len(rows), len(columns)).
+    """
+    drawn = np.empty((len(rows), len(columns)), np.uint32)
+    region = compiled.Region(
+        kind="word", numbers=(), key=key, rows=rows, columns=columns, out=drawn
+    )
+    if drawn.size and not compiled.fill(region):
+        step = max(1, _BLOCK_ELEMENTS // len(columns))
+        for row in range(0, len(rows), step):
+            drawn[row : row + step] = words(key, rows[row : row + step], columns)
+    return drawn
 
 
 def elements(

@@ -13,14 +13,14 @@ from typing import Literal
 from firstlight.laws.quantile import _DENOMINATOR, _LN2, _LOG_SERIES, _NUMERATOR, _SQRT_HALF_BITS
 from firstlight.laws.vectors import Code, Vector
 
-Kind = Literal["uniform", "normal", "truncated"]
-Form = Literal["float32", "float64", "float16", "bfloat16", "exact"]
+Kind = Literal["uniform", "normal", "truncated", "word"]
+Form = Literal["float32", "float64", "float16", "bfloat16", "exact", "word"]
 
 NUMBERS = ("scale", "location", "middle", "half", "low", "high")
 """What a law is to a kernel: doubles, in this order."""
 
 _ELEMENT = {"float32": "float", "float64": "double", "exact": "double"}
-_ELEMENT |= {"float16": "i16", "bfloat16": "i16"}
+_ELEMENT |= {"float16": "i16", "bfloat16": "i16", "word": "i32"}
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 _TWO52, _TWO21 = 0x4330000000000000, 0x4140000000000000
@@ -115,6 +115,8 @@ def _stored(value: Vector, form: Form) -> Vector:
 
 
 def _elements(kind: Kind, form: Form, words: Lanes, law: dict[str, Vector]) -> Lanes:
+    if kind == "word":  # the stream's own bits
+        return [word.to("i32", "trunc") for word in words]
     sizes, z = _fractions(words)
     if kind == "truncated":
         z = [law["half"] * u + law["middle"] for u in z]
@@ -130,7 +132,8 @@ def _elements(kind: Kind, form: Form, words: Lanes, law: dict[str, Vector]) -> L
 def _loaded(code: Code, kind: Kind) -> tuple[dict[str, Vector], list[tuple[Vector, Vector]]]:
     """The law's numbers and the ten keys, in each lane."""
     law = {}
-    for index, name in enumerate(NUMBERS if kind == "truncated" else NUMBERS[:2]):
+    needed = {"truncated": NUMBERS, "word": ()}.get(kind, NUMBERS[:2])
+    for index, name in enumerate(needed):
         code.lines.append(f"  %at_{name} = getelementptr double, ptr %numbers, i64 {index}")
         code.lines.append(f"  %{name} = load double, ptr %at_{name}")
         law[name] = code.splat("double", f"%{name}")

@@ -11,17 +11,19 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from firstlight.errors import NotDrawableError
 from firstlight.laws.addresses import canonical_name, stream_key
-from firstlight.laws.elementwise import Values, elements, standard_normals
+from firstlight.laws.elementwise import Values, rounded_into, standard_normals
 from firstlight.laws.isometry import isometry
 from firstlight.laws.mimetic import check_mimetic, mimetic_matrix
 from firstlight.laws.patterns import hadamard_order, hadamard_signs, padded_identity, sine_rows
-from firstlight.laws.philox import words
 from firstlight.laws.quantile import Reals
+from firstlight.laws.sparse import fill_sparse
 from firstlight.records.law import (
     ELEMENTWISE,
     DeltaOrthogonal,
@@ -30,7 +32,6 @@ from firstlight.records.law import (
     Linked,
     Listed,
     Mirrored,
-    Normal,
     Orthogonal,
     Sparse,
     Stacked,
@@ -122,23 +123,6 @@ def _linked(law: Linked, rows: int, columns: int, address: Address) -> Reals:
     return block
 
 
-def _sparse(law: Sparse, rows: int, columns: int, address: Address) -> Values:
-    """Each row keeps exactly round((1 − zero_fraction)·columns) of its elements."""
-    values = elements(Normal(std=law.std), address.key(), range(rows), range(columns))
-    kept = round((1 - law.zero_fraction) * columns)
-    if not kept:
-        return np.zeros_like(values)
-    drawn = words(address.key("pattern"), range(rows), range(columns))
-    # Partitioning is much faster than sorting; a row where words tie at the border is sorted.
-    border = np.partition(drawn, kept - 1, axis=1)[:, kept - 1 : kept]
-    dropped = drawn > border
-    for row in np.flatnonzero(dropped.sum(axis=1) != columns - kept):
-        dropped[row] = True
-        dropped[row, np.argsort(drawn[row], kind="stable")[:kept]] = False
-    values[dropped] = 0
-    return values
-
-
 def _padded(law: PaddedIdentity, rows: int, columns: int, address: Address) -> Values:
     """The pattern and its noise, rounded once like an elementwise law with a mean of its own."""
     pattern = np.float32(law.gain) * padded_identity(range(rows), columns, rows)
@@ -192,9 +176,9 @@ def check_drawable(law: Law, layout: Layout) -> None:
         check_mimetic(law, plain[0], plain[1], plain[2:])
 
 
-def _centre(law: Central, rows: int, columns: int, address: Address) -> Reals | Values:
-    if isinstance(law, Identity):
-        return law.gain * np.eye(rows, columns)
+def _centre(
+    law: DeltaOrthogonal | Mirrored | Linked | Hadamard, rows: int, columns: int, address: Address
+) -> Reals | Values:
     if isinstance(law, Hadamard):
         order = hadamard_order(rows, columns)
         signs = hadamard_signs(range(rows), columns).astype(np.float64)
@@ -206,41 +190,63 @@ def _centre(law: Central, rows: int, columns: int, address: Address) -> Reals | 
     return _mirrored(law, rows, columns, address.key())
 
 
-def matrix(law: Structured, logical: tuple[int, ...], address: Address) -> Values:
-    """One matrix or kernel of a structured law.
+def _fill_identity(gain: float, out: NDArray[Any]) -> None:
+    """Gain · 1: its zeros have the gain's sign."""
+    rounded_into(out, np.full((1, 1), gain * 0.0))
+    one = np.empty(1, out.dtype)
+    rounded_into(one, np.full(1, gain))
+    diagonal = np.arange(min(out.shape))
+    out[diagonal, diagonal] = one
+
+
+def _fill_central(law: Central, out: NDArray[Any], address: Address) -> None:
+    middle = tuple(size // 2 for size in out.shape[2:])
+    if middle:
+        out[...] = 0
+    centre = out[(slice(None), slice(None), *middle)]
+    if isinstance(law, Identity):
+        _fill_identity(law.gain, centre)
+    else:
+        rows, columns = centre.shape
+        rounded_into(centre, _centre(law, rows, columns, address))
+
+
+def _whole(
+    law: PaddedIdentity | Sinusoidal | Orthogonal | Mimetic,
+    rows: int,
+    columns: int,
+    address: Address,
+) -> Reals | Values:
+    if isinstance(law, PaddedIdentity):
+        return _padded(law, rows, columns, address)
+    if isinstance(law, Sinusoidal):
+        return law.std * sine_rows(range(rows), columns, rows)
+    if isinstance(law, Orthogonal):
+        q: Reals | Values = isometry(rows, columns, address.key())
+        return q if law.gain == 1 else law.gain * q
+    return mimetic_matrix(
+        law,
+        rows,
+        columns,
+        seed=address.seed,
+        name=address.name,
+        namespace=address.namespace,
+    )
+
+
+def fill_matrix(law: Structured, out: NDArray[Any], address: Address) -> None:
+    """Write one matrix or kernel of a structured law into memory.
 
     Args:
         law: which.
-        logical: (out, in, kernel …); at least two axes.
+        out: float32, float64, float16 or, for bfloat16, uint16 with its bits; of shape
+            (out, in, kernel …), at least two axes, in any order in memory.
         address: of its streams.
-
-    Returns:
-        float32 of that shape.
     """
-    rows, inputs, kernel = logical[0], logical[1], logical[2:]
-    columns = prod(logical[1:])
-    whole: Values | Reals
     if isinstance(law, Sparse):
-        whole = _sparse(law, rows, columns, address)
-    elif isinstance(law, PaddedIdentity):
-        whole = _padded(law, rows, columns, address)
-    elif isinstance(law, Sinusoidal):
-        whole = law.std * sine_rows(range(rows), columns, rows)
-    elif isinstance(law, Orthogonal):
-        whole = law.gain * isometry(rows, columns, address.key())
-    elif isinstance(law, Mimetic):
-        whole = mimetic_matrix(
-            law,
-            rows,
-            columns,
-            seed=address.seed,
-            name=address.name,
-            namespace=address.namespace,
-        )
+        fill_sparse(law, address.key(), address.key("pattern"), out)
+    elif isinstance(law, PaddedIdentity | Sinusoidal | Orthogonal | Mimetic):
+        whole = _whole(law, len(out), prod(out.shape[1:]), address)
+        rounded_into(out, whole.reshape(out.shape))
     else:
-        values = np.zeros(logical, np.float32)
-        middle = [size // 2 for size in kernel]
-        flat = int(np.ravel_multi_index(middle, kernel)) if kernel else 0
-        values.reshape(rows, inputs, -1)[:, :, flat] = _centre(law, rows, inputs, address)
-        return values
-    return whole.reshape(logical).astype(np.float32)
+        _fill_central(law, out, address)
