@@ -6,7 +6,6 @@ how much of the signal is common to what they average.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,9 @@ def input_reading(operation: Operation, values: NDArray[Any]) -> InputReading | 
     values = abs(values) if values.dtype.kind == "c" else values
     if values.size == 0 or values.ndim == 0:
         return None
-    values = values.astype(np.float32)
-    if not math.isfinite(_mean_square(values)):
+    # What is measured decides scales, which are kept to nine digits and are the same everywhere.
+    values = values.astype(np.float64)
+    if not _mean_square(values) * values.size < np.finfo(np.float32).max:
         return None  # their squares leave the range of float32
     axes = (1 % values.ndim, values.ndim - 1)
     found = [_likeness(values, axis) for axis in axes]

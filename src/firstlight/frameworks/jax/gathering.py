@@ -244,7 +244,8 @@ def _mean_square(leaves: Sequence[Array]) -> float | None:
     arrays = [array for leaf in floating if (array := np.asarray(leaf)).size]
     if not arrays:
         return None
-    return sum(norm(array) ** 2 for array in arrays) / sum(array.size for array in arrays)
+    total = sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays)
+    return total / sum(array.size for array in arrays)
 
 
 def _inputs(program: Program, leaves: Sequence[Array]) -> list[InputReading]:

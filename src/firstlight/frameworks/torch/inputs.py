@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from firstlight.records.checkup import InputReading
@@ -26,8 +27,8 @@ def input_reading(operation: Operation, tensor: Tensor) -> InputReading | None:
         values = values.abs()
     if values.numel() == 0 or values.dim() == 0:
         return None
-    values = values.float()
-    if not math.isfinite(float(values.square().sum())):
+    values = exact(values)
+    if not math.isfinite(float(values.square().sum().float())):
         return None  # their squares leave the range of float32
     axes = (1 % values.dim(), values.dim() - 1)
     found = [_likeness(values, axis) for axis in axes]
@@ -42,6 +43,15 @@ def input_reading(operation: Operation, tensor: Tensor) -> InputReading | None:
         samples=tuple(each[2] for each in found),
         uneven=tuple(each[3] for each in found),
     )
+
+
+def exact(values: Tensor) -> Tensor:
+    """In 64 bits, on the CPU: what is measured decides scales, and those are the same everywhere.
+
+    Scales are kept to nine digits; sums in 32 bits would differ in the eighth from one framework,
+    device or layout to the next.
+    """
+    return values.to("cpu", torch.float64)
 
 
 def _likeness(values: Tensor, axis: int) -> tuple[float, float, float, float]:

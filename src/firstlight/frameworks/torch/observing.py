@@ -15,7 +15,7 @@ from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.foreign import Foreign
 from firstlight.frameworks.torch.gradients import differentiate
 from firstlight.frameworks.torch.guard import untouched
-from firstlight.frameworks.torch.inputs import input_reading
+from firstlight.frameworks.torch.inputs import exact, input_reading
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.probes import MEASURED, Probe
 from firstlight.frameworks.torch.reachability import waking
@@ -364,7 +364,7 @@ def _mean_square(batch: Any) -> float | None:
     tensors = [t.detach() for t in tensors_in(batch) if t.is_floating_point()]
     if not tensors:
         return None
-    total = sum(float((t.float() ** 2).sum()) for t in tensors)
+    total = sum(float(exact(t).square().sum()) for t in tensors)
     return total / max(1, sum(t.numel() for t in tensors))
 
 
