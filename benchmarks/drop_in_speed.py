@@ -1,10 +1,14 @@
 """Draws through the drop-ins beside the frameworks' own initializers, in one run.
 
-    python benchmarks/drop_in_speed.py [--elements 25000000] [--rounds 5] [--threads 2]
+    KERAS_BACKEND=torch python benchmarks/drop_in_speed.py --only torch
+    KERAS_BACKEND=jax python benchmarks/drop_in_speed.py --only jax
+    [--elements 25000000] [--rounds 5] [--threads 2]
 
 Each row times ours and theirs in turn and compares the best of the rounds; a ratio above 1 means
-that ours is faster. Tensors are allocated before torch's calls, since its functions fill in place;
-JAX's and Keras's return new arrays. Jitted: the framework's compiled, ours through its callback.
+that ours is faster. Processor time counts what all threads take: other processes change it little,
+while wall time on a busy machine is luck. Tensors are allocated before torch's calls, since its
+functions fill in place; JAX's and Keras's return new arrays. Jitted: the framework's compiled, ours
+through its callback.
 """
 
 from __future__ import annotations
@@ -14,13 +18,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 
-def best(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of one call: the processors' and on the wall."""
+    processor, wall = time.process_time(), time.perf_counter()
     call()
-    return time.perf_counter() - start
+    return time.process_time() - processor, time.perf_counter() - wall
 
 
 Row = tuple[str, Callable[[], object], Callable[[], object]]
@@ -58,6 +63,15 @@ def torch_rows(shape: tuple[int, int]) -> Iterator[Row]:
     yield "torch orthogonal_ 1024²", lambda: ours.orthogonal_(q), lambda: theirs.orthogonal_(q)
     s = torch.empty(1024, 1024)
     yield "torch sparse_ 1024²", lambda: ours.sparse_(s, 0.9), lambda: theirs.sparse_(s, 0.9)
+    for name, options in (("zeros_", ()), ("constant_", (0.3,)), ("eye_", ())):
+        w = torch.empty(shape)
+        yield (
+            f"torch {name}",
+            lambda name=name, w=w, options=options: getattr(ours, name)(w, *options),
+            lambda name=name, w=w, options=options: getattr(theirs, name)(w, *options),
+        )
+    kernel = torch.empty(1024, 1024, 3, 3)
+    yield "torch dirac_ 1024²·3²", lambda: ours.dirac_(kernel), lambda: theirs.dirac_(kernel)
 
 
 def jax_rows(shape: tuple[int, int]) -> Iterator[Row]:
@@ -98,14 +112,32 @@ def keras_rows(shape: tuple[int, int]) -> Iterator[Row]:
         import firstlight.keras as ours
     except ImportError:
         return
-    theirs = keras.initializers
-    for name in ("GlorotUniform", "HeNormal", "RandomNormal", "TruncatedNormal"):
-        pair = [getattr(module, name)() for module in (ours, theirs)]
-        yield (
-            f"keras {name} ({keras.backend.backend()})",
-            lambda init=pair[0]: keras.ops.convert_to_numpy(init(shape)),
-            lambda init=pair[1]: keras.ops.convert_to_numpy(init(shape)),
-        )
+    theirs, backend = keras.initializers, keras.backend.backend()
+
+    def ready(tensor: Any) -> None:
+        if backend == "jax":
+            tensor.block_until_ready()
+
+    small = (1024, 1024)
+    for name, size, arguments in (
+        ("GlorotUniform", shape, ()),
+        ("HeNormal", shape, ()),
+        ("RandomNormal", shape, ()),
+        ("TruncatedNormal", shape, ()),
+        ("Zeros", shape, ()),
+        ("Constant", shape, (0.3,)),
+        ("Identity", shape, ()),
+        ("Orthogonal", small, ()),
+    ):
+        pair = [getattr(module, name)(*arguments) for module in (ours, theirs)]
+        for dtype in (
+            ("float32", "bfloat16") if size is shape and name != "Identity" else ("float32",)
+        ):
+            yield (
+                f"keras on {backend} {name} {dtype}",
+                lambda init=pair[0], size=size, dtype=dtype: ready(init(size, dtype)),
+                lambda init=pair[1], size=size, dtype=dtype: ready(init(size, dtype)),
+            )
 
 
 def main() -> None:
@@ -119,16 +151,22 @@ def main() -> None:
     side = math.isqrt(options.elements)
     shape = (side, side)
     print(f"{side}² = {side * side / 1e6:.1f} M elements, {options.threads} threads")
-    print(f"{'':44}{'ours':>9}{'theirs':>9}{'ratio':>8}   first call of ours")
+    print(
+        f"{'processor seconds':44}{'ours':>9}{'theirs':>9}{'ratio':>8}{'wall ratio':>12}{'first':>9}"
+    )
     for rows in (torch_rows, jax_rows, keras_rows):
         for label, ours, theirs in rows(shape):
             if options.only not in label:
                 continue
-            first = best(ours)
+            _, first = timed(ours)
             theirs()  # compiled, if it is
-            times = [(best(ours), best(theirs)) for _ in range(options.rounds)]
-            mine, its = (min(column) for column in zip(*times, strict=True))
-            print(f"{label:44}{mine:8.3f}s{its:8.3f}s{its / mine:8.2f}   {first:.2f}s", flush=True)
+            times = [(*timed(ours), *timed(theirs)) for _ in range(options.rounds)]
+            mine, my_wall, its, its_wall = (min(column) for column in zip(*times, strict=True))
+            print(
+                f"{label:44}{mine:8.4f}s{its:8.4f}s{its / mine:8.2f}{its_wall / my_wall:12.2f}"
+                f"{first:8.2f}s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

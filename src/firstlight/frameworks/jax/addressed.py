@@ -7,7 +7,6 @@ program runs, so that the numbers are the same either way.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from firstlight.frameworks.jax.kernel_axes import KernelAxes
 from firstlight.laws.addresses import checked_seed
 from firstlight.laws.complex_values import draw_complex
 from firstlight.laws.draw import draw
+from firstlight.laws.memory import aligned
 from firstlight.records.law import Constant, Identity, Law
 from firstlight.records.network import Fans, Layout
 
@@ -92,14 +92,6 @@ def dtype_of(dtype: Any) -> np.dtype[Any]:
 
 _WRITABLE = ("float32", "float64", "float16", "bfloat16")
 """What laws write without a copy; others, float8 say, are rounded from float32."""
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Memory that JAX on a CPU takes over without a copy: it wants 64 bytes' alignment."""
-    size = math.prod(shape) * dtype.itemsize
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def _array(values: NDArray[Any]) -> Array:
@@ -174,7 +166,7 @@ class Addressed:
                 parts = draw_complex(law, layout, name=name, seed=seed, namespace=namespace)
                 return parts.astype(exact, copy=False)
             written = exact if exact.name in _WRITABLE else np.dtype(np.float32)
-            out = _aligned(shape, written)
+            out = aligned(shape, written)
             draw(law, layout, name=name, seed=seed, namespace=namespace, out=out)
             return out.astype(exact, copy=False)
 

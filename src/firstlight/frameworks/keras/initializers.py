@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from firstlight.errors import BadInputError
 from firstlight.frameworks.keras.asking import Asker, who_asks
 from firstlight.frameworks.keras.kernels import Drawing, by_axes, by_rank, by_roles, drawing_of
-from firstlight.frameworks.keras.placing import filled, placed
+from firstlight.frameworks.keras.placing import drawn_as, filled, handed_over, placed
 from firstlight.frameworks.keras.spelling import SPELLINGS, WHERE, Spelling, camel, signature_of
 from firstlight.initializers.gates import GATES
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.initializers.registry import techniques
 from firstlight.initializers.technique import Technique
 from firstlight.laws.draw import draw
+from firstlight.laws.memory import aligned
 from firstlight.records.law import Constant as ConstantLaw
 from firstlight.records.law import Law
 
@@ -119,12 +120,16 @@ class FirstlightInitializer(keras.initializers.Initializer):  # type: ignore[mis
         use = self._use(sizes, asker)
         law = self._checked().law_for(use.layout, use.fans)
         if isinstance(law, ConstantLaw):
-            return placed(filled(sizes, law.value, dtype), dtype, layout)
-        values = self._drawn(law, use, self._address(sizes, asker), _key(self.seed))
-        return placed(values, dtype, layout)
+            return filled(sizes, law.value, dtype, layout)
+        name, seed = self._address(sizes, asker), _key(self.seed)
+        values = self._drawn(law, use, name, seed, drawn_as(dtype))
+        return handed_over(values, dtype, layout)
 
-    def _drawn(self, law: Law, use: Drawing, name: str, seed: int) -> NDArray[np.float32]:
-        values = draw(law, use.layout, name=name, seed=seed)
+    def _drawn(
+        self, law: Law, use: Drawing, name: str, seed: int, dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
+        values = aligned(use.layout.shape, dtype)
+        draw(law, use.layout, name=name, seed=seed, out=values)
         if use.stored is not None:
             values = use.stored(values)
         if not use.twice:
@@ -132,7 +137,9 @@ class FirstlightInitializer(keras.initializers.Initializer):  # type: ignore[mis
         if self.technique in _OF_GATES:
             return np.stack([values, np.zeros_like(values)])  # of two that are added, one is enough
         other = replace(use, twice=False)
-        return np.stack([values, self._drawn(law, other, name.replace("_ih_", "_hh_"), seed)])
+        return np.stack(
+            [values, self._drawn(law, other, name.replace("_ih_", "_hh_"), seed, dtype)]
+        )
 
     def _use(self, shape: tuple[int, ...], asker: Asker | None) -> Drawing:
         if self.axes is not None:

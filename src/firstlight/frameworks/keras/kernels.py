@@ -23,7 +23,7 @@ from firstlight.records.network import Fans, Layout
 from firstlight.theory.fans import fans
 
 Shape = tuple[int, ...]
-Values = NDArray[np.float32]
+Values = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)

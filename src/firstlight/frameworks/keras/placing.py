@@ -5,21 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+_WRITABLE = ("float32", "float16", "bfloat16")
+"""What laws write as it is; other types are made from float32."""
 
-def filled(shape: tuple[int, ...], value: float, dtype: str) -> NDArray[Any]:
+
+def drawn_as(dtype: str) -> np.dtype[Any]:
+    """The type to draw in for a variable of ``dtype``.
+
+    >>> drawn_as("float16"), drawn_as("float64")
+    (dtype('float16'), dtype('float32'))
+    """
+    if dtype not in _WRITABLE:
+        return np.dtype(np.float32)
+    return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+
+
+def filled(shape: tuple[int, ...], value: float, dtype: str, layout: Any) -> Any:
     """One value everywhere; a float64 variable holds 0.1 and not the float32 next to it.
 
-    >>> filled((2,), 0.1, "float64").tolist()
-    [0.1, 0.1]
+    >>> keras.ops.convert_to_numpy(filled((2,), 0.25, "float32", None)).tolist()
+    [0.25, 0.25]
     """
-    known = dtype if dtype in np.sctypeDict else "float32"
-    return np.full(shape, value, known)
+    known = np.full((), value, dtype if dtype in np.sctypeDict else "float32")
+    if layout is not None:
+        return placed(np.broadcast_to(known, shape), dtype, layout)
+    if not known.tobytes().strip(b"\0"):  # 0, but not −0: memory that the system has cleared
+        return keras.ops.zeros(shape, dtype=dtype)
+    return keras.ops.full(shape, known.item(), dtype=dtype)
 
 
-def placed(values: NDArray[Any], dtype: str, layout: Any) -> Any:
+def placed(values: Any, dtype: str, layout: Any) -> Any:
     """A tensor of the backend, distributed as the layout says.
 
     With a layout no device holds more than its part; the host holds the whole.
@@ -36,6 +55,24 @@ def placed(values: NDArray[Any], dtype: str, layout: Any) -> Any:
     return keras.distribution.distribute_tensor(
         keras.ops.convert_to_tensor(values, dtype=dtype), layout
     )
+
+
+def handed_over(values: NDArray[Any], dtype: str, layout: Any) -> Any:
+    """`placed` for values that nobody else holds: the tensor may take over their memory.
+
+    Args:
+        values: in a type of `drawn_as`; JAX wants `aligned` memory.
+        dtype: of the tensor.
+        layout: as in `placed`.
+    """
+    lent: Any = values
+    if keras.backend.backend() == "torch":  # Keras's own way copies twice
+        import torch  # it is the backend
+
+        bits = values.view(np.uint16) if values.dtype == ml_dtypes.bfloat16 else values
+        lent = torch.from_numpy(bits)
+        lent = lent.view(torch.bfloat16) if bits is not values else lent
+    return placed(lent, dtype, layout)
 
 
 def _placed_by_jax(values: NDArray[Any], dtype: str, layout: Any) -> Any:
