@@ -92,6 +92,32 @@ class Ledger:
             if self.correct(unsettled) and self.forwards < PASSES:
                 self.absorb(sweep())
 
+    def balance(
+        self,
+        factors: Mapping[str, float],
+        sweep: Callable[[], Sequence[Mapping[str, Swept]]],
+        held: Callable[[str], None],
+    ) -> None:
+        """Apply a backward balance, and bring what it does not touch back to its target.
+
+        Args:
+            factors: further ones of weights in `single`; see `firstlight.measuring.balancing`.
+                The pass that they were measured in counts.
+            sweep: one pass over each batch.
+            held: called with the name of each weight that is held from then on.
+        """
+        self.forwards += 1
+        for name, factor in factors.items():
+            self.hold(name, probed=name in self.indirect)
+            held(name)
+            self.factors[name] *= factor
+        self.absorb(sweep())
+
+    @property
+    def single(self) -> set[str]:
+        """Weights that one use has settled."""
+        return set(self.names) - self.fixed - set(self.left)
+
     def absorb(self, passes: Sequence[Mapping[str, Swept]]) -> None:
         """Take in one pass over each batch, and the factors that follow from it."""
         self.forwards += 1

@@ -18,10 +18,12 @@ import numpy as np
 from jax import Array
 
 from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
+from firstlight.frameworks.jax.balancing import balanced
 from firstlight.frameworks.jax.compiling import key_of, once
 from firstlight.frameworks.jax.ends import one_line, shapes_in
 from firstlight.frameworks.jax.passing import arrays_in
 from firstlight.frameworks.jax.program import Program, trace
+from firstlight.frameworks.jax.squares import log_square
 from firstlight.frameworks.jax.view import View
 from firstlight.measuring.calibrating import Ledger, Swept
 from firstlight.records.calibration import Calibration
@@ -70,17 +72,13 @@ def calibrate(
         step: (model, batch) → loss, instead of calling the model; then each batch is the one
             positional argument.
         centred: biases that shall take the mean of each unit off.
-        backward: not offered for JAX.
+        backward: trade the forward targets against the flow of δ, by the first batch; see
+            `firstlight.measuring.balancing`.
 
     Raises:
-        BadInputError: an unknown parameter, or ``backward``.
+        BadInputError: an unknown parameter.
         ModelRaisedError: the model raised.
     """
-    if backward:
-        raise BadInputError(
-            "calibrate: backward=True balances gradients in torch models only; leave it out, and"
-            " results are brought to their targets"
-        )
     unknown = [name for name in targets if name not in view.arrays]
     if unknown:
         raise BadInputError(f"targets: no parameter '{unknown[0]}' in the model")
@@ -89,6 +87,8 @@ def calibrate(
         view = replace(view, run=lambda model, batch, _: function(model, *batch))
     passes = _Passes(view, given, targets, centred)
     passes.ledger.settle(passes.sweep, passes.free_biases)
+    if backward:
+        passes.ledger.balance(passes.balanced(), passes.sweep, passes.free_biases)
     return passes.result()
 
 
@@ -143,6 +143,14 @@ class _Passes:
                     self._shifts.setdefault(bias, (owner, []))[1].append(shift)
         return found
 
+    def balanced(self) -> dict[str, float]:
+        """Further factors from the gradients of the first batch, with what is found so far."""
+        (args, keywords), (program, *_) = self._given[0], self._programs[0]
+        arrays = _scaled(self._view.arrays, self.ledger.factors)
+        leaves = program.batch.leaves((tuple(args), dict(keywords)))
+        with _blaming(self._view.name, (args, keywords)):
+            return balanced(program, arrays, leaves, self._key, self.ledger.single)
+
     def free_biases(self, name: str) -> None:
         """No one bias takes the means of several uses off: those of a held weight are drawn."""
         for bias in [b for b, (owner, _) in self._shifts.items() if owner == name]:
@@ -162,6 +170,12 @@ class _Passes:
             forwards=ledger.forwards,
             batches=len(self._given),
         )
+
+
+def _scaled(arrays: Mapping[str, Array], factors: Mapping[str, Any]) -> dict[str, Array]:
+    """All arrays, some of them times a factor."""
+    new = {n: (arrays[n] * factor).astype(arrays[n].dtype) for n, factor in factors.items()}
+    return {**arrays, **new}
 
 
 class _blaming:  # noqa: N801 - reads as a word of the language
@@ -244,9 +258,7 @@ class _Pass:
         key: Array,
     ) -> tuple[dict[int, Array], dict[str, Array]]:
         """Run it."""
-        lent = dict(arrays)
-        for name, factor in factors.items():
-            lent[name] = (lent[name] * factor).astype(lent[name].dtype)
+        lent = _scaled(arrays, factors)
         for bias, taken in free.items():
             lent[bias] = jnp.where(taken, 0, lent[bias]).astype(lent[bias].dtype)
         products: dict[int, Array] = {}
@@ -285,7 +297,7 @@ class _Pass:
                 fine = jnp.where(taken, alone_fine, fine)
                 valid = jnp.where(taken, alone_fine, valid)
                 shifts.setdefault(use.bias, -means.reshape(-1))
-            square, some = _log_square(whole)
+            square, some = log_square(whole)
             error = square - wanted
             probe = jnp.where(probed[use.weight] & some, jnp.exp(-error / 2), 1)
             scales.setdefault(use.weight, jnp.where(fine, jnp.exp(factor), 1))
@@ -297,15 +309,6 @@ class _Pass:
         args, keywords = self.program.batch.filled(list(leaves))
         self.program.run(lent, args, keywords, key, result, product)
         return numbers, shifts
-
-
-def _log_square(x: Array) -> tuple[Array, Array]:
-    """Logarithm of the mean |x|², whatever its size, and whether it is positive and finite."""
-    size = jnp.max(jnp.abs(x))
-    some = (size > 0) & jnp.isfinite(size)
-    size = jnp.where(some, size, 1)
-    square = jnp.mean(jnp.square(jnp.abs(x / size)))
-    return jnp.where(some, 2 * jnp.log(size) + jnp.log(square), 0.0), some
 
 
 def _factor(linear: Array, offset: Array, wanted: float) -> tuple[Array, Array, Array]:

@@ -108,10 +108,42 @@ def train(
         n runs, in order. A run whose loss is not finite has diverged; its score is that of the
         model it ended as.
     """
-    report = progress or (lambda _: None)
-    jobs = list(zip(models, learning_rates, seeds, strict=True))
     held = [hold(model) for model in models]
     kinds = [_kind(model, each) for model, each in zip(models, held, strict=True)]
+    return train_held(
+        held,
+        kinds,
+        data,
+        recipe,
+        learning_rates=learning_rates,
+        seeds=seeds,
+        progress=progress,
+    )
+
+
+def train_held(
+    held: Sequence[Held],
+    kinds: Sequence[Hashable],
+    data: Data,
+    recipe: Recipe,
+    *,
+    learning_rates: Sequence[float],
+    seeds: Sequence[int],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Run, ...]:
+    """The same of models that are held already.
+
+    Args:
+        held: n models.
+        kinds: what is equal for models that compute the same function of arrays and state.
+        data: see `train`.
+        recipe: see `train`.
+        learning_rates: n rates.
+        seeds: n seeds.
+        progress: see `train`.
+    """
+    report = progress or (lambda _: None)
+    jobs = list(zip(held, learning_rates, seeds, strict=True))
     alike: dict[Hashable, list[int]] = {}
     for place, kind in enumerate(kinds):
         alike.setdefault(kind, []).append(place)
@@ -130,7 +162,7 @@ def train(
                 report=report,
             )
             runs.update(zip(group, found, strict=True))
-    return tuple(runs[place] for place in range(len(models)))
+    return tuple(runs[place] for place in range(len(held)))
 
 
 def _kind(model: Any, held: Held) -> Hashable:

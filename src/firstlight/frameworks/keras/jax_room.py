@@ -17,6 +17,7 @@ from firstlight.errors import BadInputError
 from firstlight.frameworks.jax import observing
 from firstlight.frameworks.jax.view import View
 from firstlight.frameworks.keras import seeds
+from firstlight.frameworks.keras.jax_losses import logits
 from firstlight.frameworks.keras.jax_view import view_of
 from firstlight.frameworks.keras.losses import Known, Other, loss_of
 from firstlight.frameworks.keras.models import checked, reordered
@@ -27,9 +28,6 @@ from firstlight.records.race import Recipe, Run, Together
 
 Arrays = Iterable[tuple[str, NDArray[Any]]]
 Step = Callable[[Any, Any], Any]
-
-_TINY = 1e-7
-"""What Keras keeps probabilities away from zero by."""
 
 
 def _room(name: str) -> Any:
@@ -73,15 +71,6 @@ def _synthetic(view: View, model: Any) -> Any:
     return synthetic_batch(model, accepts)
 
 
-def _logits(output: Array, known: Known) -> Array:
-    if not known.of_probabilities:
-        return output
-    if known.name == "cross_entropy":
-        return jnp.log(jnp.maximum(output, _TINY))
-    kept = jnp.clip(output, _TINY, 1 - _TINY)
-    return jnp.log(kept) - jnp.log1p(-kept)
-
-
 def _with_loss(view: View, model: Any, loss: Any, target: Any) -> tuple[View, Any]:
     """A loss for JAX's room, by name where it knows it; of probabilities the view gives logits."""
     found = loss_of(model, loss, target)
@@ -91,11 +80,11 @@ def _with_loss(view: View, model: Any, loss: Any, target: Any) -> tuple[View, An
         return view, found
     known, run = found, view.run
 
-    def logits(held: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+    def with_logits(held: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
         output = run(held, args, keywords)
-        return _logits(output, known) if isinstance(output, Array) else output
+        return logits(output, known) if isinstance(output, Array) else output
 
-    return (replace(view, run=logits) if known.of_probabilities else view), known.name
+    return (replace(view, run=with_logits) if known.of_probabilities else view), known.name
 
 
 def _stored(model: Any, arrays: Arrays) -> dict[str, Array]:
@@ -178,17 +167,19 @@ def build(factory: Callable[[], Any], seed: int) -> Any:
     return seeds.build(factory, seed)
 
 
-def together(model: Any, _data: Sequence[Any], _recipe: Recipe) -> Together:
-    """Refuses: Keras models are raced on the torch backend."""
-    raise BadInputError(
-        f"model: {type(model).__name__} is a Keras model on the jax backend, which is not trained"
-        " here yet; race it with KERAS_BACKEND=torch"
-    )
+def together(model: Any, data: Sequence[Any], recipe: Recipe) -> Together:
+    """How many such models train best as one."""
+    found: Together = _training().together(model, data, recipe)
+    return found
 
 
-def train_models(models: Sequence[Any], *_args: Any, **_how: Any) -> tuple[Run, ...]:
-    """Refuses, as `together` does."""
-    raise BadInputError(
-        f"model: {type(models[0]).__name__} is a Keras model on the jax backend, which is not"
-        " trained here yet; race it with KERAS_BACKEND=torch"
-    )
+def train_models(
+    models: Sequence[Any], data: Sequence[Any], recipe: Recipe, **how: Any
+) -> tuple[Run, ...]:
+    """Train a copy of each model, those that are alike as one."""
+    runs: tuple[Run, ...] = _training().train_models(models, data, recipe, **how)
+    return runs
+
+
+def _training() -> Any:
+    return import_module("firstlight.frameworks.keras.jax_training")

@@ -6,7 +6,7 @@ may be traced, and what is assigned to them (batch statistics, seeds) is dropped
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,36 @@ from firstlight.frameworks.keras.models import checked
 from firstlight.frameworks.keras.seeds import put_back
 
 
-def _seeds(model: Any) -> list[Any]:
+def seeds_of(model: Any) -> list[Any]:
     """The states of the model's seed generators, each once."""
     found = [g.state for layer in model._flatten_layers() for g in layer._seed_generators]
     return list({id(state): state for state in found}.values())
+
+
+@contextmanager
+def holding(model: Any, pairs: Iterable[tuple[Any, Any]], key: Array) -> Iterator[Any]:
+    """The scope in which variables hold other values; random streams start from ``key``.
+
+    Args:
+        model: with the variables.
+        pairs: variables and values; those of seed generators do not count.
+        key: of `jax.random`.
+    """
+    seeds = seeds_of(model)
+    keys = jax.random.split(key, max(1, len(seeds)))
+    fresh = [(s, _bits(k)) for s, k in zip(seeds, keys, strict=False)]
+    known = {id(s) for s, _ in fresh}
+    rest = [(variable, value) for variable, value in pairs if id(variable) not in known]
+    with put_back(), keras.StatelessScope(state_mapping=[*rest, *fresh]) as scope:
+        yield scope
+
+
+def called(
+    model: Any, args: tuple[Any, ...], keywords: Mapping[str, Any], *, training: bool
+) -> Any:
+    """The output of a model."""
+    positional, named = arguments(model, args, dict(keywords))
+    return model(*positional, **named, training=training)
 
 
 def view_of(model: Any) -> View:
@@ -37,17 +63,11 @@ def view_of(model: Any) -> View:
     @contextmanager
     def bound(arrays: Mapping[str, Array], key: Array) -> Iterator[Any]:
         pairs = [(variables[name], array) for name, array in arrays.items()]
-        seeds = _seeds(model)
-        keys = jax.random.split(key, max(1, len(seeds)))
-        fresh = [(s, _bits(k)) for s, k in zip(seeds, keys, strict=False)]
-        known = {id(s) for s, _ in fresh}
-        rest = [(v, value) for v, value in kept if id(v) not in known]
-        with put_back(), keras.StatelessScope(state_mapping=[*pairs, *rest, *fresh]):
+        with holding(model, [*pairs, *kept], key):
             yield model
 
     def run(given: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
-        positional, named = arguments(given, args, dict(keywords))
-        return given(*positional, **named, training=True)
+        return called(given, args, keywords, training=True)
 
     def rebuild(arrays: Mapping[str, Array]) -> Any:
         for name, array in arrays.items():

@@ -6,8 +6,8 @@ the softmax, so that cross entropy of log p is the same loss, and is known as wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -40,6 +40,25 @@ class Other:
     function: Callable[[Any, Any], Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Averaged:
+    """The mean of a loss of Keras's, with its arguments in our order.
+
+    Equal for losses that are told alike, so that what was compiled for one serves the other.
+
+    Args:
+        loss: of (target, output).
+        told: what it is by its settings.
+    """
+
+    loss: Any = field(compare=False)
+    told: Hashable
+
+    def __call__(self, output: Any, target: Any) -> Any:
+        """The loss of a batch, a number."""
+        return keras.ops.mean(self.loss(target, output))
+
+
 def _name_of(loss: Any) -> str | None:
     if isinstance(loss, str):
         return loss
@@ -68,12 +87,16 @@ def _read(loss: Any) -> Known | Other:
         return Known(name="binary_cross_entropy", of_probabilities=not _of_logits(loss))
     if name in _SQUARES or name == "MeanSquaredError":
         return Known(name="mse")
-    function = losses.get(loss)
+    return Other(function=Averaged(loss=losses.get(loss), told=_told(loss)))
 
-    def computed(output: Any, target: Any) -> Any:
-        return keras.ops.mean(function(target, output))
 
-    return Other(function=computed)
+def _told(loss: Any) -> Hashable:
+    if isinstance(loss, losses.Loss):
+        try:
+            return repr(losses.serialize(loss))
+        except Exception:  # of a class that cannot be told
+            return id(loss)
+    return loss if isinstance(loss, str) else id(loss)
 
 
 def _ends_in(model: Any) -> str | None:

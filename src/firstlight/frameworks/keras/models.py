@@ -150,6 +150,19 @@ def checked(model: Any) -> tuple[Weight, ...]:
     return found
 
 
+def check_learns(model: Any) -> None:
+    """Refuse a model in which training changes nothing.
+
+    Raises:
+        BadInputError: one line.
+    """
+    if not any(weight.parameter.trainable for weight in checked(model)):
+        raise BadInputError(
+            f"model: {type(model).__name__} has no trainable parameter, so training changes"
+            " nothing; set trainable = True on what is to learn"
+        )
+
+
 def _unbuilt(model: Any) -> Iterator[Any]:
     """Layers whose first call would make weights."""
     for layer in model._flatten_layers():

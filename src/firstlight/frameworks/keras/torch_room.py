@@ -16,7 +16,7 @@ from torch.nn import functional
 from firstlight.errors import BadInputError
 from firstlight.frameworks.keras import seeds
 from firstlight.frameworks.keras.losses import Known, Other, loss_of
-from firstlight.frameworks.keras.models import reordered
+from firstlight.frameworks.keras.models import check_learns, reordered
 from firstlight.frameworks.keras.synthetic import synthetic_batch
 from firstlight.frameworks.keras.torch_reading import KerasReading, reading_of
 from firstlight.frameworks.torch import batches
@@ -213,13 +213,22 @@ def build(factory: Callable[[], Any], seed: int) -> Any:
 
 def together(model: Any, _data: Sequence[Any], _recipe: Recipe) -> Together:
     """Keras models keep their state in variables, which no map over models reaches."""
-    reading = reading_of(model)
-    if not any(w.parameter.trainable for w in map(reading.weight, reading.tensors())):
-        raise BadInputError(
-            f"model: {type(model).__name__} has no trainable parameter, so training changes"
-            " nothing; set trainable = True on what is to learn"
-        )
+    check_learns(model)
     return Together(count=1, reason="trained one after another: Keras models hold their own state")
+
+
+def _copied(model: Any) -> Any:
+    """A model with variables of its own, not compiled.
+
+    Keras copies by saving and loading, which raises where an optimizer has taken no step yet.
+    """
+    own = vars(model)
+    kept = {name: own[name] for name in ("compiled", "optimizer") if name in own}
+    own.update({"compiled": False, "optimizer": None} if kept else {})
+    try:
+        return copy.deepcopy(model)
+    finally:
+        own.update(kept)
 
 
 def train_models(
@@ -236,7 +245,7 @@ def train_models(
     for model, rate, seed in zip(models, learning_rates, seeds, strict=True):
         target = data[1]
         own = replace(recipe, loss=_loss(model, recipe.loss, target))
-        reading = reading_of(copy.deepcopy(model))
+        reading = reading_of(_copied(model))
         runs += train(
             [reading], as_data(data), own, learning_rates=[rate], seeds=[seed], progress=progress
         )

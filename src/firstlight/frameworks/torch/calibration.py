@@ -225,12 +225,7 @@ def _balance(passes: _Passes) -> None:
         passes.model,
         passes.names,
         {n: p for n, p in passes.named.items() if p.requires_grad},
-        set(passes.weights) - ledger.fixed - set(ledger.left),
+        ledger.single,
         lambda tracer: passes.run(tracer, passes.given[0]),
     )
-    ledger.forwards += 1
-    for name, change in changes.items():
-        ledger.hold(name, probed=name in ledger.indirect)
-        passes.free_biases(name)
-        ledger.factors[name] *= change
-    ledger.absorb(passes.sweep())
+    ledger.balance(changes, passes.sweep, passes.free_biases)
