@@ -18,6 +18,15 @@ PROFILE_WARNING = 50.0
 """The same, for a warning; healthy models of the zoo's calibrating part reach 45
 (`benchmarks/margins.py`)."""
 
+NORM_SLACK = 3.0
+"""A growth of ‖δ‖ up to this times what batch norms make of it by themselves is theirs: their
+theory is for large batches of unrelated values, and MobileNet at 3 × 3 positions reaches 1.2."""
+
+NORM_ERROR = 1e3
+"""Such a growth beyond which it is an error, and not a warning (`benchmarks/norm_depth.py`): dense
+ReLU layers with batch norm reach a loss of 0.17, 0.51, 1.3, 2.1 and 2.2 in 200 steps at a predicted
+growth of 38, 260, 1,800, 1.2e4 and 8e4, where knowing nothing costs 2.3."""
+
 COLLAPSE_ERROR = 1e-4
 """Share of the second moment that still differs between samples at the last hidden layer, over that
 at the first: below this the network's answer hardly depends on its input.

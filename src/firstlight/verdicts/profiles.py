@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from firstlight.records.checkup import Estimate, Finding, Reading, Severity
 from firstlight.verdicts import limits
+from firstlight.verdicts.norm_growth import norm_growth, read_by_norms
 from firstlight.verdicts.view import View, rms_ratio
 
 _INITIALIZE = "firstlight.initialize(model, batch)"
@@ -157,22 +158,52 @@ def _backward(view: View, rows: list[Reading]) -> Iterator[Finding]:
     if len(rows) < 2:
         return
     first, last = _delta(rows[0]), _delta(rows[-1])
-    ratio = rms_ratio(first.value, last.value)
+    ratio, what = rms_ratio(first.value, last.value), "‖δ‖"
+    ends = [view.graph.operations[row.operation] for row in (rows[0], rows[-1])]
+    if all(read_by_norms(view, op) for op in ends) and _moment(rows[0]).value:
+        ratio *= rms_ratio(_moment(rows[0]).value, _moment(rows[-1]).value)
+        what = "‖δ‖ × RMS of the signal, which a norm rescales,"
     vanishing = ratio < 1
     severity = _severity(1 / ratio if 0 < ratio < 1 else (math.inf if ratio == 0 else ratio))
     if severity is None:
+        return
+    predicted = norm_growth(view, rows)
+    if 1 < ratio <= limits.NORM_SLACK * predicted:
+        if ratio > limits.PROFILE_ERROR:
+            yield _normed(rows, ratio, predicted)
         return
     yield Finding(
         kind="backward-vanishing" if vanishing else "backward-exploding",
         severity=severity,
         where=_where(view, rows[0].name, rows[-1].name),
         evidence=(
-            f"‖δ‖ at `{rows[0].name}` is {_with_error(ratio, first, last)} times that at"
+            f"{what} at `{rows[0].name}` is {_with_error(ratio, first, last)} times that at"
             f" `{rows[-1].name}`; healthy within 1/{_limit(severity):g} and"
             f" {_limit(severity):g}"
         ),
         cause=_steepest(view, rows) or _cause(view, backward=True, growing=not vanishing),
         cure=_INITIALIZE,
+    )
+
+
+def _normed(rows: list[Reading], ratio: float, predicted: float) -> Finding:
+    """Growth that batch norms bring about at any start: an error only where nothing trains."""
+    first, last = rows[0], rows[-1]
+    return Finding(
+        kind="backward-exploding",
+        severity="error" if ratio > limits.NORM_ERROR else "warning",
+        where=(first.name, last.name),
+        evidence=(
+            f"‖δ‖ × RMS of the signal at `{first.name}` is"
+            f" {_with_error(ratio, _delta(first), _delta(last))} times that at `{last.name}`;"
+            f" theory gives {predicted:.2g} for {len(rows) - 1} batch norms in a row, and training"
+            f" slows down beyond {limits.PROFILE_ERROR:g} and fails beyond {limits.NORM_ERROR:g}"
+        ),
+        cause=(
+            "each batch norm before an activation makes the gradient grow by a constant factor,"
+            " whatever the scale of the weights: the depth is the reason, and no start changes it"
+        ),
+        cure="let skip connections lead around the layers, or take fewer of them",
     )
 
 
