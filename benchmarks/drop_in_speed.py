@@ -152,7 +152,8 @@ def main() -> None:
     shape = (side, side)
     print(f"{side}² = {side * side / 1e6:.1f} M elements, {options.threads} threads")
     print(
-        f"{'processor seconds':44}{'ours':>9}{'theirs':>9}{'ratio':>8}{'wall ratio':>12}{'first':>9}"
+        f"{'processor seconds':44}{'ours':>9}{'theirs':>9}"
+        f"{'ratio':>8}{'wall ratio':>12}{'first':>9}"
     )
     for rows in (torch_rows, jax_rows, keras_rows):
         for label, ours, theirs in rows(shape):

@@ -192,6 +192,7 @@ def _sum(seed: int) -> float:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # JAX warns, too
 def test_works_after_a_fork_and_within_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     expected = [_sum(seed) for seed in range(4)]
