@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from firstlight.records.checkup import Finding, ParameterReading
 from firstlight.records.network import Operation, Parameter
+from firstlight.verdicts.cures import initialize
 from firstlight.verdicts.view import View, asleep, named
 
-_CURE = "firstlight.initialize(model, batch)  # random weights break the symmetry"
+_CURE = initialize(why="random weights break the symmetry")
 
 
 def _units(parameter: Parameter) -> int:

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 from firstlight.records.checkup import Finding, ParameterReading, Reading
 from firstlight.verdicts import limits
+from firstlight.verdicts.cures import initialize
 from firstlight.verdicts.view import View, asleep, named
-
-_NAMED = 8
-"""So many names fit into a line of code."""
 
 
 def non_finite_parameters(view: View) -> Iterator[Finding]:
@@ -22,7 +20,7 @@ def non_finite_parameters(view: View) -> Iterator[Finding]:
             where=tuple(p.name for p in bad),
             evidence=f"{bad[0].non_finite} values of `{bad[0].name}` are NaN or infinite",
             cause="memory that was never filled, a failed load, or a scale that overflowed",
-            cure="firstlight.initialize(model, batch)",
+            cure=initialize(),
         )
 
 
@@ -43,7 +41,7 @@ def non_finite_signal(view: View) -> Iterator[Finding]:
             evidence=f"{forward.non_finite} values after `{forward.name}` are NaN or infinite,"
             " the first in the forward pass",
             cause=f"this operation overflows or divides by zero in {view.observation.dtype}",
-            cure="firstlight.initialize(model, batch), or look at this operation's input",
+            cure=initialize(why="or look at this operation's input"),
         )
         return
     backward = [r for r in view.observation.readings if r.non_finite_delta]
@@ -54,7 +52,7 @@ def non_finite_signal(view: View) -> Iterator[Finding]:
             where=(*_readers(view, backward[-1]), backward[-1].name),
             evidence=f"the gradient at `{backward[-1].name}` is NaN or infinite, the signal is not",
             cause="the backward pass overflows, or a derivative is infinite at this point",
-            cure="firstlight.initialize(model, batch), or look at this operation's derivative",
+            cure=initialize(why="or look at this operation's derivative"),
         )
 
 
@@ -83,13 +81,6 @@ def _copied(view: View, names: list[str]) -> list[str]:
     return [name for name in names if name.rpartition(".")[0] in modules]
 
 
-def _freeze(names: list[str]) -> str:
-    """Code that freezes parameters, or the words for it where they are many."""
-    if len(names) > _NAMED:
-        return "remove them, freeze them (requires_grad_(False)), or join them to the loss"
-    return f"for name in {names!r}: model.get_parameter(name).requires_grad_(False)"
-
-
 def _zero_factors(view: View, names: list[str]) -> list[str]:
     """Those that multiply a signal, and are zero."""
     network, kinds = view.observation.network, ("weight", "recurrent", "other")
@@ -110,7 +101,7 @@ def nothing_learns(view: View) -> Iterator[Finding]:
         where=tuple(reading.name for reading in readings),
         evidence="no trainable parameter receives a gradient"
         + ("" if cut_off else ", nor does any after a few steps"),
-        cause="the output or loss is cut off from the parameters (detach, no_grad, argmax …)"
+        cause=f"the output or loss is cut off from the parameters ({view.habit.cuts}, argmax …)"
         if cut_off
         else "the batch holds nothing but zeros"
         if view.observation.input_second_moment == 0
@@ -118,9 +109,7 @@ def nothing_learns(view: View) -> Iterator[Finding]:
         " layers in a row), units are dead, or the gradient has vanished below the smallest number",
         cure="return the differentiable output, or pass step=lambda model, batch: loss"
         if cut_off
-        else f"torch.nn.init.normal_(model.get_parameter({zeros[0]!r}), std=0.02)"
-        if zeros
-        else "firstlight.initialize(model, batch)",
+        else initialize(view.observation.network, zeros),
     )
 
 
@@ -129,6 +118,7 @@ def no_gradient(view: View) -> Iterator[Finding]:
     readings = _trainable(view)
     if all(asleep(reading) for reading in readings):
         return  # said already
+    network = view.observation.network
     unused = [p.name for p in readings if p.gradient_rms is None]
     on_the_way = _on_the_way(view)
     cut = [name for name in unused if name in on_the_way]
@@ -140,8 +130,8 @@ def no_gradient(view: View) -> Iterator[Finding]:
             where=tuple(teacher),
             evidence=f"{named(teacher)} start as copies of trained parameters, and no gradient"
             " comes back to them",
-            cause="a teacher or target network, run under no_grad() as is meant",
-            cure=_freeze(teacher),
+            cause=f"a teacher or target network, run {view.habit.no_gradient} as is meant",
+            cure=view.habit.freezing(network, teacher),
         )
     cut = [name for name in cut if name not in teacher]
     if cut:
@@ -150,9 +140,8 @@ def no_gradient(view: View) -> Iterator[Finding]:
             severity="error" if len(cut) > limits.ASLEEP_ERROR * len(readings) else "warning",
             where=tuple(cut),
             evidence=f"the output depends on {named(cut)}, but no gradient comes back",
-            cause="cut off on the way by detach(), no_grad(), .data or a function that has no"
-            " derivative",
-            cure="let the gradient through, or freeze them: requires_grad_(False)",
+            cause=f"cut off on the way by {view.habit.cuts} or a function that has no derivative",
+            cure=f"let the gradient through, or {view.habit.to_freeze}",
         )
     unused = [name for name in unused if name not in on_the_way]
     if unused:
@@ -162,9 +151,8 @@ def no_gradient(view: View) -> Iterator[Finding]:
             where=tuple(unused),
             evidence=f"the loss does not depend on {named(unused)}",
             cause="not used in this forward pass, or only for outputs that the loss does not read",
-            cure=_freeze(unused),
+            cure=view.habit.freezing(network, unused),
         )
-    network = view.observation.network
     zero = [p for p in readings if p.gradient_rms == 0 and asleep(p)]
     weights = [p.name for p in zero if network.parameter(p.name).kind != "bias"]
     if not weights:
@@ -182,9 +170,7 @@ def no_gradient(view: View) -> Iterator[Finding]:
         if factors
         else "units before the loss are zero or dead for every sample, the head does not read what"
         " they make, or the gradient has vanished below the smallest number",
-        cure=f"torch.nn.init.normal_(model.get_parameter({factors[0]!r}), std=0.02)"
-        if factors
-        else "firstlight.initialize(model, batch)",
+        cure=initialize(network, factors),
     )
 
 
@@ -199,9 +185,9 @@ def frozen(view: View) -> Iterator[Finding]:
         kind="no-gradient",
         severity="note",
         where=tuple(still),
-        evidence="all parameters are frozen (requires_grad=False)"
+        evidence=f"all parameters are frozen{view.habit.frozen}"
         if everything
-        else f"{named(still)} of {len(weights)} weights are frozen (requires_grad=False)",
+        else f"{named(still)} of {len(weights)} weights are frozen{view.habit.frozen}",
         cause="meant, or left over from another training",
-        cure="model.requires_grad_(True)  # if it is not meant",
+        cure=view.habit.unfreeze,
     )

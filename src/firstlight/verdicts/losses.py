@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from firstlight.records.checkup import Finding
 from firstlight.verdicts import limits
+from firstlight.verdicts.cures import bias_of, initialize
 from firstlight.verdicts.view import View
 
 
@@ -62,7 +63,7 @@ def _classification(view: View, loss: float, undecided: float) -> Finding | None
             f" {named}{undecided:.4g} (limit {limit:g} times that)"
         ),
         cause=f"confident before it has learned anything: {spread or 'see the head'}",
-        cure="firstlight.initialize(model, batch)  # small logits",
+        cure=initialize(why="small logits"),
     )
 
 
@@ -78,7 +79,7 @@ def _regression(view: View, loss: float, undecided: float) -> Finding | None:
         evidence=f"loss {loss:.4g} at the start; predicting zero pays {undecided:.4g}"
         f" (limit {limits.LOSS_ERROR:g} times that)",
         cause=f"outputs have standard deviation {spread:.3g} (limit {limits.OUTPUT_ERROR:g})",
-        cure="firstlight.initialize(model, batch)  # a small head",
+        cure=initialize(why="a small head"),
     )
 
 
@@ -109,12 +110,6 @@ def _off_centre(view: View, loss: float, undecided: float) -> Finding | None:
     if not prior or not where or min(loss, undecided) <= limits.OFF_CENTRE * prior:
         return None
     regression = seen.task == "regression"
-    shares = {
-        "regression": "target.mean(dim=0)",
-        "binary": "torch.logit(target.float().mean(dim=0))",
-    }.get(
-        seen.task, f"torch.bincount(target.flatten(), minlength={seen.classes}).clamp(min=1).log()"
-    )
     return Finding(
         kind="loss-at-start",
         severity="warning" if regression else "note",
@@ -124,5 +119,25 @@ def _off_centre(view: View, loss: float, undecided: float) -> Finding | None:
         cause="the target's mean is far from zero, and the head's bias does not know it"
         if regression
         else "some classes are far more frequent than others, and the head's bias does not know it",
-        cure=f"model.get_submodule({where[0]!r}).bias.data.copy_({shares})",
+        cure=_centring(view, where[0]),
     )
+
+
+_CENTRES = {
+    "regression": "the target's mean",
+    "binary": "the log odds of the target",
+    "classification": "the log of the class shares",
+}
+
+
+def _centring(view: View, head: str) -> str:
+    """Code that lets the head's bias know what the target shows, or words where it has none."""
+    seen = view.observation
+    bias = bias_of(seen.network, head)
+    centre = _CENTRES.get(seen.task, "the best constant output")
+    constant = seen.best_constant
+    if bias is None:
+        return f"give the head a bias, and start it at {centre}"
+    if constant is None or len(constant) != seen.network.parameter(bias).layout.out:
+        return f"start the bias of `{head}` at {centre}"
+    return initialize(seen.network, [bias], told="target=target", why=centre)

@@ -8,10 +8,9 @@ from itertools import pairwise
 
 from firstlight.records.checkup import Estimate, Finding, Reading, Severity
 from firstlight.verdicts import limits
+from firstlight.verdicts.cures import initialize
 from firstlight.verdicts.norm_growth import norm_growth, read_by_norms
 from firstlight.verdicts.view import View, rms_ratio
-
-_INITIALIZE = "firstlight.initialize(model, batch)"
 
 
 def _severity(factor: float) -> Severity | None:
@@ -115,7 +114,7 @@ def _forward(view: View, rows: list[Reading]) -> Iterator[Finding]:
                 f" {_limit(severity):g}"
             ),
             cause=_cause(view, backward=False, growing=not vanishing),
-            cure=_INITIALIZE,
+            cure=initialize(),
         )
 
 
@@ -182,7 +181,7 @@ def _backward(view: View, rows: list[Reading]) -> Iterator[Finding]:
             f" {_limit(severity):g}"
         ),
         cause=_steepest(view, rows) or _cause(view, backward=True, growing=not vanishing),
-        cure=_INITIALIZE,
+        cure=initialize(),
     )
 
 
@@ -237,7 +236,7 @@ def _collapse(rows: list[Reading]) -> Iterator[Finding]:
             "every layer brings different inputs closer together (biases and means take over), so"
             " that the network gives one answer to all of them"
         ),
-        cure=_INITIALIZE,
+        cure=initialize(),
     )
 
 

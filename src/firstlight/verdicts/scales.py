@@ -7,12 +7,8 @@ from collections.abc import Iterator
 from firstlight.records.checkup import Finding
 from firstlight.records.network import Operation
 from firstlight.verdicts import limits
+from firstlight.verdicts.cures import initialize
 from firstlight.verdicts.view import View, is_norm_scale, named
-
-_INITIALIZE = "firstlight.initialize(model, batch)"
-_ONES = """for module in model.modules():
-    if "Norm" in type(module).__name__ and getattr(module, "weight", None) is not None:
-        torch.nn.init.ones_(module.weight)"""
 
 
 def _silent(view: View) -> set[str]:
@@ -57,7 +53,7 @@ def norm_scales(view: View) -> Iterator[Finding]:
         f" from 1/{limits.NORM_SCALE:g} to {limits.NORM_SCALE:g} if drawn at random)",
         cause="a rule for weights was applied to norms: a norm brings the signal to unit scale, and"
         " its γ then takes that away again",
-        cure=_ONES,
+        cure=initialize(view.observation.network, [r.name for r in wrong], law="ones"),
     )
 
 
@@ -67,12 +63,14 @@ def _near_one(rms: float) -> bool:
 
 def zero_embeddings(view: View) -> Iterator[Finding]:
     """collapsed-samples, where a table of zeros is all that the network reads."""
-    wrong = []
+    wrong: list[str] = []
+    zeros: list[str] = []
     for operation in view.observation.network.operations:
         if operation.kind != "embedding" or not _joins_nothing(view, operation):
             continue
         tables = [n for n in operation.parameters if view.parameters[n].value_rms == 0]
         wrong += [name for name in (*tables, operation.name) if tables and name not in wrong]
+        zeros += [name for name in tables if name not in zeros]
     if not wrong:
         return
     yield Finding(
@@ -82,8 +80,7 @@ def zero_embeddings(view: View) -> Iterator[Finding]:
         evidence=f"all values of `{wrong[0]}` are 0, and nothing is added to its rows",
         cause="every token looks alike: the network cannot tell its inputs apart until these rows"
         " have grown",
-        cure=f"torch.nn.init.normal_(model.get_parameter({wrong[0]!r}), std=0.02)  # or"
-        f" {_INITIALIZE}",
+        cure=initialize(view.observation.network, zeros),
     )
 
 
@@ -124,11 +121,13 @@ def large_embeddings(view: View) -> Iterator[Finding]:
         severity="warning",
         where=tuple(op.name for op, _, _ in wrong),
         evidence=f"the rows of `{table.name}` have a root mean square of {table.value_rms:.3g} and"
-        f" enter the network with {entering:.3g} (limit {limits.EMBEDDING_RMS:g}; torch draws 1,"
-        " transformers 0.02)",
+        f" enter the network with {entering:.3g} (limit {limits.EMBEDDING_RMS:g};"
+        f" {view.habit.embeds})",
         cause="what is added to these rows, positions and branches and every step, is small beside"
         " them",
-        cure=f"torch.nn.init.normal_(model.get_parameter({table.name!r}), std=0.02)",
+        cure=initialize(
+            view.observation.network, list(dict.fromkeys(each.name for _, each, _ in wrong))
+        ),
     )
 
 
@@ -178,7 +177,11 @@ def large_biases(view: View) -> Iterator[Finding]:
         f" (limit {limits.BIAS_SIGNAL:g} times)",
         cause="biases drown the signal: every input gives nearly the same; they start at zero, or"
         " within 1/√fan_in of it",
-        cure=f"torch.nn.init.zeros_(model.get_parameter({bias.name!r}))  # or {_INITIALIZE}",
+        cure=initialize(
+            view.observation.network,
+            list(dict.fromkeys(each.name for each, _ in wrong)),
+            law="zeros",
+        ),
     )
 
 
@@ -205,7 +208,7 @@ def outliers(view: View) -> Iterator[Finding]:
         cause="a norm follows, so the signal does not show it, but steps do: the gradient of such a"
         " weight goes with one over its size, and a step is "
         + ("far too small for it" if ratio > 1 else "many times its size"),
-        cure=_INITIALIZE,
+        cure=initialize(),
     )
 
 
@@ -226,5 +229,5 @@ def overall(view: View) -> Iterator[Finding]:
         f" {view.sigmas.extreme(largest=True)}",
         cause="the law does not go with the width (a standard deviation of 1, say): norms hide it"
         " from the signal, but steps are small beside such weights",
-        cure=_INITIALIZE,
+        cure=initialize(),
     )

@@ -25,35 +25,29 @@ def _source(view: View, operation: Operation) -> Operation | None:
     return None
 
 
-def _without(source: Operation | None, instead: str = "Identity") -> str:
-    """Code that takes an activation out of the head, or the words for it where it is no module."""
-    if source is None or source.name.split("#")[0].endswith(source.function):
-        return f"remove the {source.function if source else 'activation'} from the head"
-    return f"model.set_submodule({source.name!r}, torch.nn.{instead}())"
-
-
 def _mismatch(view: View, loss: Operation) -> tuple[str, str] | None:
     """Cause and cure of a head that does not fit its loss, or None if it fits."""
-    source = _source(view, loss)
+    source, habit, network = _source(view, loss), view.habit, view.observation.network
+    linear = habit.ending(network, source)
     function = source.function if source is not None else ""
     if loss.function in _CLASSES and view.observation.classes == 1:
         cause = "cross-entropy over one class is always zero: there is nothing to choose from"
-        return cause, "use binary_cross_entropy_with_logits, or give the head two outputs"
+        return cause, f"use {habit.binary}, or give the head two outputs"
     if loss.function == "cross_entropy" and function in ("softmax", "sigmoid"):
         cause = f"cross_entropy applies log_softmax itself; {function} before it flattens the loss"
-        return cause, _without(source)
+        return cause, linear
     ref = source.activation if source is not None else None
     if loss.function == "cross_entropy" and ref is not None and not ref.is_custom:
         # Of a custom one the range is not known: a soft cap on the logits is meant.
-        return f"logits behind {function} cannot take every value", _without(source)
+        return f"logits behind {function} cannot take every value", linear
     if loss.function == "nll_loss" and function == "softmax":
         cause = "nll_loss wants log-shares, softmax gives shares"
-        return cause, _without(source, "LogSoftmax")
+        return cause, habit.ending(network, source, "log_softmax")
     if loss.function == "binary_cross_entropy_with_logits" and function in ("sigmoid", "softmax"):
         cause = f"this loss applies the sigmoid itself; {function} before it flattens the loss"
-        return cause, _without(source)
+        return cause, linear
     if source is not None and source.kind == "softmax" and source.units == 1:
-        return "a softmax over one unit is always one", _without(source, "Sigmoid")
+        return "a softmax over one unit is always one", habit.ending(network, source, "sigmoid")
     return None
 
 
@@ -113,7 +107,7 @@ def update_ratio(view: View) -> Iterator[Finding]:
         where=where,
         evidence=evidence,
         cause=cause,
-        cure=f"for group in optimizer.param_groups: group['lr'] *= {factor:.1g}",
+        cure=view.habit.slower(factor),
     )
 
 

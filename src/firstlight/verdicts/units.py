@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from firstlight.records.checkup import Finding, Reading
 from firstlight.records.network import Operation
 from firstlight.verdicts import limits
+from firstlight.verdicts.cures import initialize
 from firstlight.verdicts.view import View, asleep, named
 
 
@@ -63,7 +64,7 @@ def symmetric(view: View) -> Iterator[Finding]:
             + (f"; so in {len(layers)} layers" if len(layers) > 1 else "")
         ),
         cause=f"{cause}; equal gradients keep them equal through all of training",
-        cure="firstlight.initialize(model, batch)  # random weights break the symmetry",
+        cure=initialize(why="random weights break the symmetry"),
     )
 
 
@@ -108,7 +109,7 @@ def _dead(view: View) -> Iterator[Finding]:
             + (f"; so in {len(rows)} layers" if len(rows) > 1 else "")
         ),
         cause=f"their pre-activations are zero or negative for every input{bias}",
-        cure="firstlight.initialize(model, batch)  # zero biases, centred weights",
+        cure=initialize(why="zero biases, centred weights"),
     )
 
 
@@ -195,7 +196,7 @@ def _saturated(view: View) -> Iterator[Finding]:
             + (f"; so in {named([row.name for row in rows])}" if len(rows) > 1 else "")
         ),
         cause=words,
-        cure="firstlight.initialize(model, batch)",
+        cure=initialize(),
     )
 
 

@@ -9,6 +9,7 @@ from firstlight.network.graph import Graph
 from firstlight.records.checkup import Observation, ParameterReading, Reading
 from firstlight.records.network import Operation, Parameter
 from firstlight.verdicts import limits
+from firstlight.verdicts.cures import Habit, habit_of
 from firstlight.verdicts.sigmas import Sigmas
 
 
@@ -23,6 +24,11 @@ class View:
         self.observation = observation
         self.graph = Graph(observation.network)
         self._readings = {reading.operation: reading for reading in observation.readings}
+
+    @cached_property
+    def habit(self) -> Habit:
+        """What the model's framework says in its own way."""
+        return habit_of(self.observation.network)
 
     def reading(self, operation: Operation | None) -> Reading | None:
         """The measurements of an operation, if it has any."""

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from firstlight.records.checkup import Finding, ParameterReading
 from firstlight.verdicts import limits
+from firstlight.verdicts.cures import initialize
 from firstlight.verdicts.view import View, named
-
-_INITIALIZE = "firstlight.initialize(model, batch)"
 
 
 def _random_cosine(view: View, reading: ParameterReading) -> float:
@@ -45,7 +44,7 @@ def parallel(view: View) -> Iterator[Finding]:
         ),
         cause="the weights have a mean far from zero (all-positive random numbers do): all units"
         " compute nearly the same",
-        cure=f"{_INITIALIZE}  # centred weights",
+        cure=initialize(why="centred weights"),
     )
 
 
@@ -68,7 +67,7 @@ def equal_rows(view: View) -> Iterator[Finding]:
         evidence=f"{rows[0].repeated_rows:.0%} of the rows of `{rows[0].name}` equal another one"
         f" (limit {limits.EQUAL_ROWS:.0%})",
         cause="one vector stands for many tokens: the network cannot tell them apart",
-        cure=f"torch.nn.init.normal_(model.get_parameter({rows[0].name!r}), std=0.02)",
+        cure=initialize(network, [reading.name for reading in rows]),
     )
 
 
@@ -88,8 +87,8 @@ def cloned(view: View) -> Iterator[Finding]:
         where=tuple(reading.name for reading in copies),
         evidence=f"{len(copies)} weights repeat another one, number by number:"
         f" `{first.name}` equals `{first.equals}`",
-        cause="layers made by copying one (deepcopy, nn.TransformerEncoder), or equal seeds",
-        cure=f"{_INITIALIZE}  # every weight is drawn by its own name",
+        cause=f"layers made by {view.habit.copies}, or equal seeds",
+        cure=initialize(why="every weight is drawn by its own name"),
     )
 
 
@@ -117,7 +116,7 @@ def rank_deficient(view: View) -> Iterator[Finding]:
         ),
         cause="rows are repeated or combined from a few: shards drawn with one seed, an outer"
         " product, or tiled blocks",
-        cure=_INITIALIZE,
+        cure=initialize(),
     )
 
 
@@ -136,6 +135,6 @@ def wild(view: View) -> Iterator[Finding]:
         where=tuple(reading.name for reading in rows),
         evidence=f"`{rows[0].name}` holds values up to {rows[0].largest:.1e}"
         f" (limit {limits.LARGEST_VALUE:g})",
-        cause="memory that was never filled (torch.empty, to_empty) or a broken load",
-        cure=_INITIALIZE,
+        cause=f"memory that was never filled ({view.habit.unfilled}) or a broken load",
+        cure=initialize(),
     )
