@@ -148,9 +148,8 @@ def test_the_reports_survive_a_file(framework: Framework, network: str, tmp_path
     for name, record in (("plan", receipt.plan), ("checkup", receipt.after)):
         record.save(tmp_path / f"{name}.json")
         assert fl.load(tmp_path / f"{name}.json") == record
-    assert list(dict(adapter_for(receipt.model).values(receipt.model))) == [
-        entry.name for entry in fl.load(tmp_path / "plan.json")
-    ]
+    kept = {entry.name for entry in fl.load(tmp_path / "plan.json")}
+    assert kept == dict(adapter_for(receipt.model).values(receipt.model)).keys()
 
 
 @each_framework
