@@ -41,6 +41,19 @@ def detached(parameters: Parameters, x: Array) -> Array:
     return _apply(parameters["head"], jax.lax.stop_gradient(x))
 
 
+def softmaxed(parameters: Parameters, x: Array) -> Array:
+    """Its head makes probabilities, which cross-entropy of logits does not expect."""
+    return jax.nn.softmax(mlp(parameters, x))
+
+
+def low_rank(parameters: Any, x: Array) -> Array:
+    """Two factors that are both zero, beside a layer that no gradient reaches."""
+    return (
+        jax.lax.stop_gradient(_apply(parameters["base"], x))
+        + x @ parameters["a"] @ (parameters["b"])
+    )
+
+
 def deep_tanh(parameters: Parameters, x: Array) -> Array:
     for i in range(DEPTH):
         x = jnp.tanh(_apply(parameters[f"fc{i}"], x))
@@ -59,6 +72,7 @@ def autoencoder(parameters: Parameters, x: Array) -> Array:
 
 _MLP = {"fc1": (FEATURES, WIDTH), "fc2": (WIDTH, WIDTH), "head": (WIDTH, CLASSES)}
 _CHAIN = {f"fc{i}": (WIDTH if i else FEATURES, WIDTH) for i in range(DEPTH)}
+_ZEROS = {"a": jnp.zeros((FEATURES, 4)), "b": jnp.zeros((4, CLASSES))}
 _CODE = {
     "encode1": (FEATURES, 24),
     "encode2": (24, 8),
@@ -76,6 +90,9 @@ def _bag() -> Any:
 BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "mlp": lambda: (mlp, _parameters(_MLP)),
     "detached": lambda: (detached, _parameters(_MLP)),
+    "softmaxed": lambda: (softmaxed, _parameters(_MLP)),
+    "forgetful": lambda: (mlp, _parameters(_MLP | {"forgotten": (4, 4)})),
+    "low rank": lambda: (low_rank, _parameters({"base": (FEATURES, CLASSES)}) | _ZEROS),
     "deep_tanh": lambda: (deep_tanh, _parameters(_CHAIN | {"head": (WIDTH, CLASSES)})),
     "bag": lambda: (bag, _bag()),
     "autoencoder": lambda: (autoencoder, _parameters(_CODE)),

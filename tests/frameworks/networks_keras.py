@@ -148,6 +148,23 @@ def encoder() -> keras.Model:
     return keras.Model(inputs, dense(CLASSES, "head")(x))
 
 
+def softmaxed() -> Any:
+    """Its head makes probabilities, which cross-entropy of logits does not expect."""
+    x = vectors = keras.Input((FEATURES,))
+    for name in ("fc1", "fc2"):
+        x = dense(WIDTH, name, activation="relu")(x)
+    return keras.Model(vectors, dense(CLASSES, "head", activation="softmax")(x))
+
+
+def low_rank() -> Any:
+    """Two factors that are both zero, beside a frozen layer."""
+    vectors = keras.Input((FEATURES,))
+    zeros = {"use_bias": False, "kernel_initializer": "zeros"}
+    base = dense(CLASSES, "base", trainable=False)(vectors)
+    low = dense(CLASSES, "b", **zeros)(dense(4, "a", **zeros)(vectors))
+    return keras.Model(vectors, layers.Add()([base, low]))
+
+
 # Subclassed ---------------------------------------------------------------------------------------
 
 
@@ -164,6 +181,20 @@ class Detached(keras.Model):
         x = ops.relu(self.fc1(x))
         x = ops.relu(self.fc2(x))
         return self.head(ops.stop_gradient(x))
+
+
+class Forgetful(keras.Model):
+    """Holds a layer that it does not use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = dense(WIDTH, "fc1", activation="relu")
+        self.head = dense(CLASSES, "head")
+        self.forgotten = dense(4, "forgotten")
+        self.forgotten.build((None, 4))
+
+    def call(self, x: Any) -> Any:
+        return self.head(self.fc1(x))
 
 
 class Attention(layers.Layer):
@@ -338,4 +369,7 @@ BUILDERS: dict[str, Callable[[], keras.Model]] = {
     "bag": bag,
     "autoencoder": autoencoder,
     "detached": _built(Detached, _VECTORS),
+    "softmaxed": softmaxed,
+    "forgetful": _built(Forgetful, _VECTORS),
+    "low rank": low_rank,
 }

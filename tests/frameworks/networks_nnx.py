@@ -38,6 +38,34 @@ class Detached(MLP):
         return self.head(jax.lax.stop_gradient(x))
 
 
+class Softmaxed(MLP):
+    """Its head makes probabilities, which cross-entropy of logits does not expect."""
+
+    def __call__(self, x: Array) -> Array:
+        return nnx.softmax(super().__call__(x))
+
+
+class Forgetful(MLP):
+    """Holds a layer that it does not use."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        super().__init__(rngs)
+        self.forgotten = nnx.Linear(4, 4, rngs=rngs)
+
+
+class LowRank(nnx.Module):
+    """Two factors that are both zero, beside a layer that no gradient reaches."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.base = nnx.Linear(FEATURES, CLASSES, rngs=rngs)
+        self.a = nnx.Linear(FEATURES, 4, use_bias=False, rngs=rngs)
+        self.b = nnx.Linear(4, CLASSES, use_bias=False, rngs=rngs)
+        self.a.kernel[...], self.b.kernel[...] = jnp.zeros((FEATURES, 4)), jnp.zeros((4, CLASSES))
+
+    def __call__(self, x: Array) -> Array:
+        return jax.lax.stop_gradient(self.base(x)) + self.b(self.a(x))
+
+
 class Chain(nnx.Module):
     """Plain layers, without norm or skip."""
 
@@ -340,6 +368,9 @@ _MAKERS: dict[str, Callable[[nnx.Rngs], nnx.Module]] = {
     "bag": Bag,
     "autoencoder": Autoencoder,
     "detached": Detached,
+    "softmaxed": Softmaxed,
+    "forgetful": Forgetful,
+    "low rank": LowRank,
 }
 
 

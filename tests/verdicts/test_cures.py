@@ -147,7 +147,7 @@ def _all(findings: tuple[Finding, ...]) -> Iterator[Finding]:
 
 
 def _checked(model: nn.Module, given: dict[str, Any]) -> Checkup:
-    return firstlight.check(model, **given)
+    return firstlight.check(**{"model": model, **given})
 
 
 @pytest.mark.parametrize("kind", FINDING_KINDS)
@@ -173,3 +173,77 @@ def test_the_leading_finding_is_the_cause_and_holds_its_consequences() -> None:
     findings = _checked(model, given).findings
     assert [f.kind for f in findings] == ["dead-units"]
     assert {"no-gradient"} <= {f.kind for f in findings[0].consequences}
+
+
+RARE = torch.arange(512) < 1
+
+UNCENTRED: dict[str, tuple[Tensor, dict[str, Any]]] = {
+    "regression": (torch.randn(512, 1, generator=torch.Generator().manual_seed(0)) + 30, {}),
+    "binary": (RARE[:, None].float(), {"loss": "binary_cross_entropy"}),
+    "classification": (RARE.long(), {"loss": "cross_entropy"}),
+}
+
+
+@pytest.mark.parametrize("task", UNCENTRED)
+def test_a_heads_bias_learns_what_is_common(task: str) -> None:
+    target, how = UNCENTRED[task]
+    outputs = CLASSES if task == "classification" else 1
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, outputs))
+    names = {"model": model, "batch": torch.randn(512, 8), "target": target}
+    found = [f for f in _checked(model, {**names, **how}).findings if f.kind == "loss-at-start"]
+    assert len(found) == 1 and "bias does not know" in found[0].cause
+    weight = model[2].weight.clone()
+    exec(found[0].cure, names | {"firstlight": firstlight})
+    assert not _checked(model, {**names, **how}).findings, found[0].cure
+    assert torch.equal(model[2].weight, weight)
+    model[2].bias = None
+    bare = _checked(model, {**names, **how}).findings[-1]
+    assert bare.cure.startswith("give the head a bias")
+
+
+class _Tokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(50, 16)
+        self.place = nn.Parameter(0.02 * torch.randn(6, 16))
+        self.body = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        out: Tensor = self.body((self.table(tokens) + self.place).mean(dim=1))
+        return out
+
+
+class _OnlyTokens(_Tokens):
+    def forward(self, tokens: Tensor) -> Tensor:
+        out: Tensor = self.body(self.table(tokens).mean(dim=1))
+        return out
+
+
+SINGLE: dict[str, tuple[str, type[_Tokens], Callable[[Any], object]]] = {
+    "zero table": ("collapsed-samples", _OnlyTokens, lambda m: m.table.weight.zero_()),
+    "one vector": (
+        "symmetric-units",
+        _Tokens,
+        lambda m: m.table.weight[1:].copy_(m.table.weight[0]),
+    ),
+    "large table": ("wrong-law", _Tokens, lambda m: m.table.weight.mul_(1000)),
+    "large bias": ("wrong-law", _Tokens, lambda m: m.body[0].bias.normal_(10, 5)),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_cure_for_one_parameter_leaves_the_others(name: str) -> None:
+    kind, make, change = SINGLE[name]
+    model = make()
+    with torch.no_grad():
+        change(model)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    given = {"model": model, "batch": torch.randint(50, (SAMPLES, 6))}
+    found = [f for f in _all(_checked(model, given).findings) if f.kind == kind]
+    cures = [f.cure for f in found if "only=" in f.cure]
+    assert cures, found
+    exec(cures[0], given | {"firstlight": firstlight})
+    assert kind not in [f.kind for f in _all(_checked(model, given).findings)], cures[0]
+    changed = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
+    assert len(changed) == 1 and repr(changed[0]) in cures[0]

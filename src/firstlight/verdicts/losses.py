@@ -140,4 +140,6 @@ def _centring(view: View, head: str) -> str:
         return f"give the head a bias, and start it at {centre}"
     if constant is None or len(constant) != seen.network.parameter(bias).layout.out:
         return f"start the bias of `{head}` at {centre}"
-    return initialize(seen.network, [bias], told="target=target", why=centre)
+    # Targets of 0 and 1 could be numbers as well: their loss must be told.
+    loss = "loss='binary_cross_entropy', " if seen.task == "binary" else ""
+    return initialize(seen.network, [bias], told=f"{loss}target=target", why=centre)
