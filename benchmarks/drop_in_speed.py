@@ -130,9 +130,8 @@ def keras_rows(shape: tuple[int, int]) -> Iterator[Row]:
         ("Orthogonal", small, ()),
     ):
         pair = [getattr(module, name)(*arguments) for module in (ours, theirs)]
-        for dtype in (
-            ("float32", "bfloat16") if size is shape and name != "Identity" else ("float32",)
-        ):
+        types = ("float32", "bfloat16") if size is shape and name != "Identity" else ("float32",)
+        for dtype in types:
             yield (
                 f"keras on {backend} {name} {dtype}",
                 lambda init=pair[0], size=size, dtype=dtype: ready(init(size, dtype)),

