@@ -51,6 +51,41 @@ def recurrences(graph: Graph) -> dict[str, Recurrence]:
     return found
 
 
+def earlier_steps(graph: Graph) -> frozenset[int]:
+    """Of gated loops written out, the uses of their weights but for the last, and the sums of them.
+
+    Gates let δ fade from step to step as they were made to: time is no depth.
+    """
+    uses: dict[tuple[str, ...], list[int]] = {}
+    for operation in graph.network.weighted():
+        uses.setdefault(operation.parameters, []).append(operation.index)
+    loops = [found for found in uses.values() if len(found) >= _LEAST_STEPS]
+    gated = [found for found in loops if any(_feeds_gate(graph, index) for index in found)]
+    if not gated:
+        return frozenset()
+    steps = {index for found in gated for index in found}
+    sums = {
+        op.index
+        for op in graph.operations
+        if op.kind == "add" and (before := _weights_before(graph, op)) and before <= steps
+    }
+    return frozenset(steps - {found[-1] for found in gated} | sums)
+
+
+def _feeds_gate(graph: Graph, index: int) -> bool:
+    """Whether a result is multiplied with another one before the next weight reads it."""
+    stack, seen = [index], set[int]()
+    while stack:
+        for user in graph.consumers[stack.pop()]:
+            kind = graph.operations[user].kind
+            if kind == "multiply":
+                return True
+            if user not in seen and kind in ("add", "activation", "shape", "other"):
+                seen.add(user)
+                stack.append(user)
+    return False
+
+
 def _weights_before(graph: Graph, operation: Operation) -> set[int]:
     """The weighted operations that an operation reads with none in between."""
     found: set[int] = set()

@@ -6,6 +6,7 @@ import math
 from functools import cached_property
 
 from firstlight.network.graph import Graph
+from firstlight.network.recurrence import earlier_steps
 from firstlight.records.checkup import Observation, ParameterReading, Reading
 from firstlight.records.network import Operation, Parameter
 from firstlight.verdicts import limits
@@ -121,7 +122,8 @@ class View:
             op.index for branch in self.graph.branches for op in branch.weights
         )
         beside = beside.union(op.index for op, _ in self.sigmas.outliers if self.is_normed(op))
-        beside = beside | self.zero_heads
+        earlier = earlier_steps(self.graph)
+        beside = beside | self.zero_heads | earlier
         row = [
             op
             for op in self.hidden
@@ -129,7 +131,8 @@ class View:
             and not self._starts_from_nothing(op)
             and not (self.is_zero(op) and self.is_passed(op))
         ]
-        row += [branch.addition for branch in self.graph.branches]
+        additions = (branch.addition for branch in self.graph.branches)
+        row += [op for op in additions if op.index not in earlier]
         return sorted(row, key=lambda op: op.index)
 
     def is_normed(self, operation: Operation) -> bool:
