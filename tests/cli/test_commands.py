@@ -62,7 +62,7 @@ def test_check_says_what_is_wrong_and_exits_1(models, capsys):
     assert status == 1
     assert out.startswith("Sequential is not healthy at step zero")
     assert "backward-vanishing" in out
-    assert "firstlight.initialize(model, batch)" in out
+    assert "model = firstlight.initialize(model, batch, seed=0).model" in out
 
 
 def test_check_of_a_healthy_model_exits_0(models, capsys):

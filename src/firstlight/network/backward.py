@@ -306,7 +306,8 @@ def _other(step: Step) -> Delta | None:
         )
     if step.operation.function in ("detach", "zeros_like", "ones_like", "randn_like", "new_zeros"):
         return Delta(square=0.0)
-    if step.operation.function in ("type_as", "masked_fill", "repeat_interleave"):
+    hides = step.operation.function == "where" and step.operation.option("inverse_visible")
+    if hides or step.operation.function in ("type_as", "masked_fill", "repeat_interleave"):
         return step.delta
     if len(made) > 1:
         return _multiplied(step) if (step.operation.function in ("mul", "imul")) else None

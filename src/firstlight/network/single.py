@@ -79,7 +79,7 @@ def single(operation: Operation, passage: Passage) -> Signal | None:
         return weighed(operation, passage)
     if name == "sum":
         return _sum(operation, passage, signal, made[0])
-    if name == "masked_fill" and operation.option("inverse_visible"):
+    if name in ("masked_fill", "where") and operation.option("inverse_visible"):
         return replace(signal, inverse_visible=operation.option("inverse_visible")[0], root=None)
     if name == "masked_fill" and operation.option("filled"):
         share, value = operation.option("filled")

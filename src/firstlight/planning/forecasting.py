@@ -98,7 +98,8 @@ def _at(
     old, new = before.get(entry.name), after.get(entry.name)
     if entry.law is None or not entry.calibrate or old is None or new is None or old.square <= 0:
         return entry
-    factor = math.sqrt(new.square / old.square)
+    # Theory is not exact to more; and what frameworks measure in other roundings gives one number.
+    factor = float(f"{math.sqrt(new.square / old.square):.4g}")
     if not WORTH < abs(math.log(factor)) < _ABSURD:
         return entry
     reason = f"{entry.reason}; × {factor:.3g} by the forecast of what arrives"

@@ -92,7 +92,7 @@ def _option(kind: str, shape: tuple[int, ...], answer: Any) -> Options:
     if kind in ("constant", "expression"):
         hidden, visible, mean, square, alike = (float(v) for v in answer)
         if hidden:
-            return (("inverse_visible", (visible,)),)
+            return (("inverse_visible", (float(f"{visible:.6g}"),)),)
         finite = math.isfinite(square + alike)
         return ((kind, (mean, square, alike)),) if finite else ()
     if kind == "lookup":
@@ -102,7 +102,7 @@ def _option(kind: str, shape: tuple[int, ...], answer: Any) -> Options:
     replaced = mask if place == "1" else ~mask
     if name == "masked":
         full = np.broadcast_to(replaced, shape) if shape else replaced
-        return (("inverse_visible", (float(_inverse_visible(~full)),)),)
+        return (("inverse_visible", (float(f"{float(_inverse_visible(~full)):.6g}"),)),)
     return (("share", (float(replaced.mean()),)),)
 
 

@@ -44,9 +44,12 @@ def _constant_tensor(tensor: Tensor, name: str) -> Options:
 
 
 def _inverse_visible(visible: Tensor) -> float:
-    """Mean over the rows of one over the number of keys that a row sees."""
-    counts = visible.sum(dim=-1).float()
-    return float((1 / counts.clamp(min=1)).mean()) if counts.numel() else 1.0
+    """Mean over the rows of one over the number of keys that a row sees.
+
+    To six digits: every framework comes to the same number, and so to the same weights.
+    """
+    counts = visible.sum(dim=-1).double()
+    return float(f"{float((1 / counts.clamp(min=1)).mean()):.6g}") if counts.numel() else 1.0
 
 
 def filled(call: Told) -> Options:
@@ -59,6 +62,18 @@ def filled(call: Told) -> Options:
         full = mask.broadcast_to((*mask.shape[:-1], call.result.shape[-1]))
         return (("inverse_visible", (_inverse_visible(~full),)),)
     return (("filled", (float(mask.float().mean()), number)),)
+
+
+def chosen(call: Told) -> Options:
+    """What ``where(mask, scores, -inf)`` hides of the scores: a masked fill, spelled otherwise."""
+    mask, scores, other = call.get(0, "condition"), call.get(1, "input"), call.get(2, "other")
+    if not isinstance(mask, Tensor) or not isinstance(scores, Tensor) or scores.numel() == 1:
+        return ()
+    value = other.detach() if isinstance(other, Tensor) and other.numel() == 1 else other
+    if isinstance(value, Tensor | float | int) and float(value) < _MASKED_BELOW:
+        full = mask.broadcast_to((*mask.shape[:-1], call.result.shape[-1]))
+        return (("inverse_visible", (_inverse_visible(full),)),)
+    return ()
 
 
 def attention(call: Told) -> Options:

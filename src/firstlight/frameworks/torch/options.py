@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from firstlight.frameworks.torch.constants import attention, constants, filled, lookup
+from firstlight.frameworks.torch.constants import attention, chosen, constants, filled, lookup
 from firstlight.frameworks.torch.told import Told, axes, numbers
 from firstlight.records.network import Options
 
@@ -185,6 +185,7 @@ _READERS: dict[str, Callable[[Told], Options]] = {
         _axis,
     ),
     "masked_fill": filled,
+    "where": chosen,
     "scaled_dot_product_attention": attention,
     "einsum": _einsum,
     "embedding": lookup,
