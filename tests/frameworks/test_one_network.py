@@ -17,19 +17,8 @@ from firstlight.records.checkup import Checkup
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 OTHERS = [f for name, f in FRAMEWORKS.items() if name != "torch" and f.stored_alike]
-NOT_YET = {
-    ("nnx", "gpt"): "a measured moment differs in the eighth digit, and so does one scale",
-    ("linen", "gpt"): "likewise",
-    ("linen", "mobilenet"): "without a batch the groups of a convolution are not read",
-}
 SAME = [
-    pytest.param(
-        *(f, n),
-        id=f"{f.name}-{n}",
-        marks=[pytest.mark.xfail(reason=NOT_YET[f.name, n], strict=False)]
-        if (f.name, n) in NOT_YET
-        else [],
-    )
+    pytest.param(f, n, id=f"{f.name}-{n}")
     for f in OTHERS
     for n in f.networks
     if ARCHITECTURES[n].same

@@ -201,7 +201,7 @@ def test_the_backward_balance_is_that_of_torch(activation):
     # The layers between answer to their δ by at least a hundredth, or nothing was balanced.
     assert (np.abs(changes[1:-1] - 1) > 0.01).all()
     last = [s for s in mine.scalings if s.name == f"{DEPTH - 1}.weight"]
-    assert (last[0].low, last[0].high) == (1.0, 1.0)
+    assert [last[0].low, last[0].high] == pytest.approx([1, 1], rel=1e-12)  # a sum in another order
 
 
 @pytest.mark.parametrize("frozen", [0, 1])

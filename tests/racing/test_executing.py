@@ -18,12 +18,12 @@ from torch import nn
 from firstlight.errors import BadInputError, ModelRaisedError, WorkerLostError
 from firstlight.records.codec import to_json
 
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 
-
-def forked(workers: int) -> ProcessPoolExecutor:
-    """Workers that have torch already."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
+def served(workers: int) -> ProcessPoolExecutor:
+    """Forks of a server that has torch and no threads: this process may have JAX's."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["firstlight", "torch"])
+    return ProcessPoolExecutor(workers, mp_context=context)
 
 
 def with_dropout() -> nn.Module:
@@ -35,7 +35,7 @@ def test_threads_and_processes_give_the_race_of_one_process(tmp_path: Path) -> N
     alone = to_json(short(with_dropout, optimizers=("sgd", "adam")))
     with ThreadPoolExecutor(4) as threads:
         threaded = short(with_dropout, optimizers=("sgd", "adam"), executor=threads)
-    with forked(2) as processes:
+    with served(2) as processes:
         spread = short(
             with_dropout, optimizers=("sgd", "adam"), executor=processes, folder=tmp_path
         )
@@ -92,7 +92,7 @@ def test_a_worker_that_dies_is_one_line_and_the_rest_is_kept(tmp_path: Path) -> 
         return small_races.build()
 
     here, options = os.getpid(), {"seeds": 8, "folder": tmp_path / "race"}
-    with forked(1) as processes, pytest.raises(WorkerLostError) as caught:
+    with served(1) as processes, pytest.raises(WorkerLostError) as caught:
         short(build, executor=processes, **options)
     message = str(caught.value)
     assert message.startswith("race: a worker process died (BrokenProcessPool: ")
@@ -108,7 +108,7 @@ def test_an_error_of_the_model_comes_back_from_a_worker_as_it_is() -> None:
     def build() -> nn.Module:
         return nn.Linear(8, 2) if os.getpid() == here else nn.Linear(3, 2)
 
-    with forked(1) as processes, pytest.raises(ModelRaisedError) as caught:
+    with served(1) as processes, pytest.raises(ModelRaisedError) as caught:
         short(build, techniques=("default",), executor=processes)
     assert str(caught.value).startswith("race: training raised RuntimeError: mat1 and mat2")
 

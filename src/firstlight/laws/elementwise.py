@@ -26,7 +26,8 @@ _BLOCK_ELEMENTS = 1 << 15
 
 
 def _single(value: float) -> float:
-    return float(np.float32(value))
+    # Equal numbers are one number to a cache: a location of −0 is taken as 0.
+    return float(np.float32(value)) + 0.0
 
 
 def parent_of(law: TruncatedNormal) -> tuple[float, float]:

@@ -27,7 +27,7 @@ def input_reading(operation: Operation, values: NDArray[Any]) -> InputReading | 
         return None
     # What is measured decides scales, which are kept to nine digits and are the same everywhere.
     values = values.astype(np.float64)
-    if not _mean_square(values) * values.size < np.finfo(np.float32).max:
+    if not _mean_square(values) * values.size < float(np.finfo(np.float32).max):
         return None  # their squares leave the range of float32
     axes = (1 % values.ndim, values.ndim - 1)
     found = [_likeness(values, axis) for axis in axes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import lru_cache
 
@@ -95,7 +96,7 @@ def softmax(operation: Operation, passage: Passage) -> Signal | None:
     variance = float(f"{max(0.0, signal.square - likeness(signal, label)):.3g}")
     count = shape[at]
     inverse = signal.inverse_visible or 1 / count
-    if signal.inverse_visible and abs(inverse - _causal_inverse(count)) < 1e-6:
+    if signal.inverse_visible and math.isclose(inverse, _causal_inverse(count), rel_tol=1e-5):
         squares, tilt, overlap = causal_moments(variance, count, signal.heavy)
     else:
         squares, tilt = evenness(variance, signal.heavy, inverse)

@@ -12,6 +12,7 @@ import numpy as np
 
 from firstlight.frameworks.jax.elementwise import evaluated, is_elementwise
 from firstlight.frameworks.jax.flat import Atom, Constant, Flat, Step
+from firstlight.measuring.meant import as_meant
 
 _RANDOM = frozenset({"random_bits", "threefry2x32", "random_gamma", "rng_bit_generator"})
 _KEEPING = frozenset({"convert_element_type", "copy", "copy_p", "reduce_precision"})
@@ -180,7 +181,7 @@ class Flow:
         if found.dtype.kind not in "bfiu":
             return None
         first = found.flat[0]
-        return float(first) if found.size == 1 or bool(np.all(found == first)) else None
+        return as_meant(first) if found.size == 1 or bool(np.all(found == first)) else None
 
     def constant(self, atom: Atom) -> Any:
         """A constant, computed where it takes only known steps; None for all else."""

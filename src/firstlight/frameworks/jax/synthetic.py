@@ -19,8 +19,8 @@ SAMPLES = 64
 _SEED = 3
 _IMAGE_SIZES = (8, 16, 28, 32, 64, 96, 224)
 _SEQUENCE = 16
-_WEIGHTS = 6
-"""So many weights are asked for what they need: the first is not always the one at the input."""
+_MOST = 100
+"""Batches that are tried: the weight at the input may stand anywhere, where names are sorted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,10 @@ def guesses(view: View) -> Iterator[Guess]:
     weights = [p for p in view.parameters if p.kind in ("weight", "recurrent", "embedding")]
     # An embedding stands where tokens enter, wherever a dictionary sorts it.
     weights.sort(key=lambda parameter: parameter.kind != "embedding")
-    tried = set()
-    for parameter in weights[:_WEIGHTS]:
+    tried: set[Guess] = set()
+    for parameter in weights:
         for guess in _of(parameter, view.arrays[parameter.name].dtype):
-            if guess not in tried:
+            if guess not in tried and len(tried) < _MOST:
                 tried.add(guess)
                 yield guess
 

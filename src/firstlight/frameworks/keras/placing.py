@@ -27,7 +27,7 @@ def drawn_as(dtype: str) -> np.dtype[Any]:
 def filled(shape: tuple[int, ...], value: float, dtype: str, layout: Any) -> Any:
     """One value everywhere; a float64 variable holds 0.1 and not the float32 next to it.
 
-    >>> keras.ops.convert_to_numpy(filled((2,), 0.25, "float32", None)).tolist()
+    >>> filled((2,), 0.25, "float32", None).tolist()
     [0.25, 0.25]
     """
     known = np.full((), value, dtype if dtype in np.sctypeDict else "float32")
