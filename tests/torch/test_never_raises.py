@@ -336,7 +336,7 @@ LINES: dict[str, tuple[Callable[[], Any], str]] = {
     "meta": (lambda: fl.check(nn.Linear(3, 3, device="meta"), x()), "weight: on the meta device"),
     "meta part": (
         lambda: fl.check(Net(plain, more=nn.Linear(3, 3, device="meta")), x()),
-        "more.weight: on the meta device, it has no values; materialise the model first",
+        "more.weight: on the meta device, it has no values; plan and apply first",
     ),
     "a list from a loader": (
         lambda: fl.check(_mlp(), [x(), y()]),

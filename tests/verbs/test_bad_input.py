@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[FirstlightError], str]] = {
     "meta": (
         lambda: fl.check(nn.Linear(3, 3, device="meta"), torch.randn(4, 3)),
         BadInputError,
-        "weight: on the meta device, it has no values; materialise the model first",
+        "weight: on the meta device, it has no values; plan and apply first",
     ),
     "meta to audit": (
         lambda: fl.audit(nn.Linear(3, 3, device="meta")),

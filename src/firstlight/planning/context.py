@@ -9,6 +9,7 @@ from functools import cached_property
 from firstlight.network.attention import SCALING, opens_gates, query_factors
 from firstlight.network.branch_ends import has_own_size
 from firstlight.network.graph import Chain, Graph
+from firstlight.network.looking_up import looks_up_alike
 from firstlight.network.norms import norms_by_hand
 from firstlight.network.recurrence import Recurrence, recurrences
 from firstlight.network.residual import Branch
@@ -117,9 +118,9 @@ class Context:
     def _readings(self) -> dict[str, ParameterReading]:
         return {reading.name: reading for reading in self.observation.parameters}
 
-    def parameter_reading(self, parameter: Parameter) -> ParameterReading:
-        """What was measured of a parameter."""
-        return self._readings[parameter.name]
+    def parameter_reading(self, parameter: Parameter) -> ParameterReading | None:
+        """What was measured of a parameter; None of one that has no values yet."""
+        return self._readings.get(parameter.name)
 
     @cached_property
     def _places(self) -> dict[int, ChainPlace]:
@@ -172,16 +173,20 @@ class Context:
         """Whether all values are one finite number, as the module's own constants are."""
         reading = self.parameter_reading(parameter)
         single = math.prod(parameter.layout.shape) == 1
+        if reading is None:
+            return single
         return reading.non_finite == 0 and (reading.constant or single)
 
     def is_zero(self, parameter: Parameter) -> bool:
         """Whether all values are zero."""
         reading = self.parameter_reading(parameter)
-        return self.is_constant(parameter) and reading.value_rms == 0
+        return reading is not None and self.is_constant(parameter) and reading.value_rms == 0
 
     def has_pattern(self, parameter: Parameter) -> bool:
         """Whether a bias holds a few moderate values that somebody chose, zero not alone."""
         reading = self.parameter_reading(parameter)
+        if reading is None:
+            return False
         few = reading.distinct_values is not None
         return few and 0 < (reading.largest or 0) <= _WIDEST_GATE_BIAS
 
@@ -247,7 +252,8 @@ class Context:
                 continue
             stays = self.is_kept(parameter) or not parameter.trainable
             if stays or self.keeps_pattern(parameter):
-                found += self.parameter_reading(parameter).value_rms ** 2
+                reading = self.parameter_reading(parameter)
+                found += 0.0 if reading is None else reading.value_rms**2
             elif (constant := self.head_bias(parameter)) is not None:
                 found += sum(value**2 for value in constant) / len(constant)
         return found
@@ -321,7 +327,9 @@ class Context:
         if operation.shape[0] % samples:
             return True  # it has no axis of samples
         seen = self.observation.reading(operation.index)
-        if seen is None or seen.sample_spread is None or seen.second_moment is None:
+        if seen is None or seen.second_moment is None:
+            return looks_up_alike(operation)  # on the meta device; the rows are known, not drawn
+        if seen.sample_spread is None:
             return False
         return seen.sample_spread <= _SAME**2 * seen.second_moment.value
 
@@ -367,7 +375,9 @@ class Context:
     def planned_square(self, parameter: Parameter) -> float:
         """The same, or what was measured where the parameter stays as it is."""
         if self.is_kept(parameter) or not parameter.trainable:
-            return self.parameter_reading(parameter).value_rms ** 2
+            reading = self.parameter_reading(parameter)
+            if reading is not None:
+                return reading.value_rms**2
         return self.lookup_square(parameter)
 
     @cached_property

@@ -70,7 +70,8 @@ class Flow:
         """A signal times a scale of the model's own, or plus positions."""
         parameters = [self.context.network.parameter(name) for name in operation.parameters]
         if operation.function in SCALING:
-            square = math.prod(self.context.parameter_reading(p).value_rms ** 2 for p in parameters)
+            readings = map(self.context.parameter_reading, parameters)
+            square = math.prod(r.value_rms**2 for r in readings if r is not None)
             if operation.function in ("div", "truediv"):
                 square = 1 / square if square else 1.0
             return Signal(signal.mean * math.sqrt(square), signal.square * square)

@@ -62,7 +62,7 @@ def make_plan(observation: Observation, wishes: Wishes | None = None) -> Plan:
     return Plan(
         network=context.network,
         entries=with_states(context.network, complete, foreseen),
-        remarks=_remarks(context),
+        remarks=_remarks(context, complete),
         forecast=foreseen,
         refusals=refusals(context),
         ranking=_ranking(foreseen, observation, wishes),
@@ -138,10 +138,30 @@ def make_technique_plan(
     )
 
 
-def _remarks(context: Context) -> tuple[str, ...]:
+def _without_values(context: Context, entries: Sequence[PlanEntry]) -> tuple[str, ...]:
+    """What a plan takes for granted of parameters on the meta device that it leaves as they are."""
+    kept = [
+        entry.name
+        for entry in entries
+        if entry.law is None
+        and context.parameter_reading(context.network.parameter(entry.name)) is None
+    ]
+    if not kept:
+        return ()
+    names = ", ".join(kept[:3]) + (" …" if len(kept) > 3 else "")
+    return (
+        f"without values, and kept: {names}; scales among them were taken as one; fill them"
+        " yourself, the plan does not",
+    )
+
+
+def _remarks(context: Context, entries: Sequence[PlanEntry]) -> tuple[str, ...]:
     places = map(context.chain_place, context.network.operations)
     chains = {place.chain.operations[0].index: place.chain for place in places if place}
-    remarks = bias_rate_remarks(context.network, chains.values())
+    remarks = (
+        *_without_values(context, entries),
+        *bias_rate_remarks(context.network, chains.values()),
+    )
     closed = context.network.not_looked_into
     if not closed:
         return (*remarks, *context.chain_remarks)

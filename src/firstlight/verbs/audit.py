@@ -84,10 +84,11 @@ def audit(model: Any) -> Audit:
         return _audited(file.network, file.values(), remarks=file.remarks)
     adapter = adapter_for(model)
     network = adapter.inspect(model)
+    values = adapter.values(model)  # refuses a model without any before its rules run
     if network.framework not in _OWN_RULES:
-        return _audited(network, adapter.values(model))
+        return _audited(network, values)
     rules, untied, fed = (_lookup(path)(model) for path in _OWN_RULES[network.framework])
-    return _audited(network, adapter.values(model), rules=rules, untied=untied, fed=fed)
+    return _audited(network, values, rules=rules, untied=untied, fed=fed)
 
 
 def _lookup(path: str) -> Any:

@@ -37,7 +37,10 @@ def plan(
     """Choose the law of every parameter, with a reason and a source for each.
 
     Args:
-        model: as for `check`; it is read by running it once and left as it was.
+        model: as for `check`; it is read by running it once and left as it was. A torch model may
+            be on the meta device: its weights get no memory. The plan is that of the same model
+            with values, but for what its constructor alone knows (a last norm set to zero) and
+            what values alone say (frozen weights); ``.remarks`` names what it keeps unknown.
         batch: as for `check`; its second moment sets the scale of the first weight.
         technique: one of `techniques` for all weights; None lets Firstlight choose.
         keep: names or patterns (``"encoder.*"``) of parameters that stay as they are. A pattern

@@ -24,6 +24,7 @@ from firstlight.frameworks.torch.synthetic import synthetic_batch
 from firstlight.frameworks.torch.training import together, train
 from firstlight.frameworks.torch.training_data import as_data
 from firstlight.frameworks.torch.updates import learning_rates, relative_updates
+from firstlight.frameworks.torch.valueless import check_values_present, off_meta
 from firstlight.frameworks.torch.weights import plain_values
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
@@ -67,7 +68,7 @@ class TorchAdapter:
 
     def inspect(self, model: nn.Module) -> Network:
         """The parameters of a model, without running it."""
-        check_model(model)
+        check_model(model, shapes=True)
         model = _original(model)
         network = Network(
             name=type(model).__name__, framework=self.name, parameters=describe_parameters(model)
@@ -90,11 +91,12 @@ class TorchAdapter:
         named = named_tensors(model) if optimizer is not None else {}
         if optimizer is not None:
             learning_rates(optimizer, named)  # refuse a wrong one before anything runs
-        if batch is None and step is None:
-            if target is not None:
-                raise BadInputError("batch: missing, but a target was given; pass both")
-            batch = synthetic_batch(model)
-        seen = observe(model, batch, loss=loss, target=target, step=step, lean=lean)
+        with off_meta():
+            if batch is None and step is None:
+                if target is not None:
+                    raise BadInputError("batch: missing, but a target was given; pass both")
+                batch = synthetic_batch(model, shapes=lean)
+            seen = observe(model, batch, loss=loss, target=target, step=step, lean=lean)
         seen = replace(seen, network=_looked_past(seen.network, model))
         if optimizer is None:
             return seen
@@ -127,9 +129,14 @@ class TorchAdapter:
 
     def values(self, model: nn.Module) -> Iterator[tuple[str, NDArray[Any]]]:
         """Each parameter's canonical name and a copy of its values, of complex ones the moduli."""
-        for name, parameter in named_tensors(model).items():
-            value = plain_values(parameter).to("cpu")
-            yield name, np.array((value.abs() if value.is_complex() else value).numpy())
+        check_values_present(model)
+
+        def copies() -> Iterator[tuple[str, NDArray[Any]]]:
+            for name, parameter in named_tensors(model).items():
+                value = plain_values(parameter).to("cpu")
+                yield name, np.array((value.abs() if value.is_complex() else value).numpy())
+
+        return copies()
 
     def memory(self, model: nn.Module) -> dict[str, NDArray[Any]]:
         """Of plain dense floating-point parameters on the CPU."""
@@ -138,6 +145,7 @@ class TorchAdapter:
 
     def write(self, model: nn.Module, arrays: Iterable[tuple[str, NDArray[Any]]]) -> nn.Module:
         """Write float32 values, rounded once (to nearest even) to each parameter's type."""
+        check_values_present(model)
         named = named_tensors(model)
         with torch.no_grad():
             for name, values in arrays:

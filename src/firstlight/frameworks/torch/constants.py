@@ -7,11 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from firstlight.frameworks.torch.shapes import MASKED_BELOW, has_values, hidden
 from firstlight.frameworks.torch.told import Told, numbers
 from firstlight.records.network import Options
-
-_MASKED_BELOW = -1e4
-"""What is added to a logit to hide it; no model means a number like that as a number."""
 
 
 def constants(call: Told) -> Options:
@@ -33,10 +31,12 @@ def constants(call: Told) -> Options:
 
 
 def _constant_tensor(tensor: Tensor, name: str) -> Options:
+    masked = None if tensor.is_complex() else hidden(tensor)
+    if masked is not None and bool(masked.any()):
+        return (("inverse_visible", (_inverse_visible(~masked),)),)
+    if not has_values(tensor):
+        return ()
     values = (tensor.detach().abs() if tensor.is_complex() else tensor.detach()).float()
-    hidden = values < _MASKED_BELOW
-    if bool(hidden.any()):
-        return (("inverse_visible", (_inverse_visible(~hidden),)),)
     mean, square = float(values.mean()), float((values**2).mean())
     centre = values.mean(dim=list(range(values.dim() - 1))) if values.dim() > 1 else values
     alike = float((centre**2).mean())
@@ -58,7 +58,7 @@ def filled(call: Told) -> Options:
     if not isinstance(mask, Tensor):
         return ()
     number = float(value) if not isinstance(value, Tensor) else float(value.detach())
-    if number < _MASKED_BELOW:
+    if number < MASKED_BELOW:
         full = mask.broadcast_to((*mask.shape[:-1], call.result.shape[-1]))
         return (("inverse_visible", (_inverse_visible(~full),)),)
     return (("filled", (float(mask.float().mean()), number)),)
@@ -70,7 +70,7 @@ def chosen(call: Told) -> Options:
     if not isinstance(mask, Tensor) or not isinstance(scores, Tensor) or scores.numel() == 1:
         return ()
     value = other.detach() if isinstance(other, Tensor) and other.numel() == 1 else other
-    if isinstance(value, Tensor | float | int) and float(value) < _MASKED_BELOW:
+    if isinstance(value, Tensor | float | int) and float(value) < MASKED_BELOW:
         full = mask.broadcast_to((*mask.shape[:-1], call.result.shape[-1]))
         return (("inverse_visible", (_inverse_visible(full),)),)
     return ()
@@ -86,7 +86,7 @@ def attention(call: Told) -> Options:
         ("causal", (float(causal),)),
     ]
     if isinstance(mask, Tensor) and not causal:
-        seen = mask if mask.dtype == torch.bool else mask.detach() > _MASKED_BELOW
+        seen = mask if mask.dtype == torch.bool else ~hidden(mask)
         full = seen.broadcast_to(
             torch.broadcast_shapes(
                 seen.shape, (call.operands[0].shape[-2], call.operands[1].shape[-2])

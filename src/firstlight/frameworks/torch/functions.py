@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from firstlight.frameworks.torch.shapes import has_values
 from firstlight.records.network import ActivationRef, OperationKind
 
 _DIMENSIONS = ("1d", "2d", "3d")
@@ -243,7 +244,7 @@ def _hardtanh(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> ActivationR
 def _slope(weight: Any) -> float | None:
     """A PReLU's present slope; of many, the one that lets the same second moment through."""
     values = getattr(weight, "detach", lambda: None)()
-    if values is None or values.is_meta or not values.numel():
+    if values is None or not has_values(values) or not values.numel():
         return None
     first = float(values.flatten()[0])
     square = float((values.float() ** 2).mean())

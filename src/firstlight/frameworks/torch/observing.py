@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,13 +18,21 @@ from firstlight.frameworks.torch.gradients import differentiate
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.inputs import exact, input_reading
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
+from firstlight.frameworks.torch.posing import AsOnCpu
 from firstlight.frameworks.torch.probes import MEASURED, Probe
 from firstlight.frameworks.torch.reachability import waking
+from firstlight.frameworks.torch.shapes import NoValueError, has_values
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
 from firstlight.frameworks.torch.unseen import with_activations
+from firstlight.frameworks.torch.valueless import (
+    among_shapes,
+    check_values_present,
+    lacks_values,
+    no_value,
+)
 from firstlight.frameworks.torch.weights import parameter_readings
 from firstlight.network.uses import refined
-from firstlight.records.checkup import InputReading, Observation
+from firstlight.records.checkup import InputReading, Observation, Reading
 from firstlight.records.network import Network, Operation, Parameter, Task
 from firstlight.theory.activations import activation
 
@@ -41,12 +50,24 @@ class _Recorder:
         self.probes: dict[int, Probe] = {}
         self.inputs_of: dict[int, Tensor] = {}
         self.unmeasured: list[str] = []
+        self.unseen: list[Reading] = []
+        """Of results without values."""
         self.loss_operands: tuple[Operation, tuple[Tensor, ...]] | None = None
         self.leaf: Tensor | None = None
         self._needs_leaf = True
         self.raw: dict[int, float] = {}
         self.inputs: list[InputReading] = []
         self._from_batch: set[int] = set()
+
+    def readings(self) -> tuple[Reading, ...]:
+        """What was measured, in order; of results without values, that they were there."""
+        seen = [
+            replace(probe.reading(), raw_mean_square=self.raw.get(index))
+            for index, probe in self.probes.items()
+        ]
+        if not self.unseen:
+            return tuple(seen)
+        return tuple(sorted((*seen, *self.unseen), key=lambda reading: reading.operation))
 
     def _is_raw(self, operation: Operation) -> bool:
         """Whether an operation with weights reads the batch as its code prepared it."""
@@ -61,10 +82,13 @@ class _Recorder:
         if operation.kind == "loss":
             self.loss_operands = (operation, data)
         if operation.kind == "input":
-            found = input_reading(operation, result)
+            found = input_reading(operation, result) if has_values(result) else None
             self.inputs += [found] if found is not None else []
         raw = self._is_raw(operation)
         if operation.kind not in MEASURED:
+            return result
+        if not has_values(result):
+            self.unseen.append(Reading(operation=operation.index, name=operation.name))
             return result
         if self._needs_leaf and torch.is_grad_enabled() and not operation.in_place:
             if not result.requires_grad and result.is_floating_point():
@@ -84,7 +108,7 @@ class _Recorder:
             self.unmeasured.append(operation.name)
             return result
         self.probes[operation.index] = probe
-        if raw and data:
+        if raw and data and has_values(data[0]):
             self.raw[operation.index] = _entries(data[0])
         if operation.kind == "weighted" and data:
             self.inputs_of[operation.index] = data[0]
@@ -107,8 +131,13 @@ class _Ends:
         return cotangent(self.outputs) if self.outputs else None
 
 
-def check_model(model: nn.Module) -> torch.device:
-    """The device of a model that can be looked at; a `BadInputError` for one that cannot."""
+def check_model(model: nn.Module, *, shapes: bool = False) -> torch.device:
+    """The device of a model that can be looked at; a `BadInputError` for one that cannot.
+
+    Args:
+        model: what came.
+        shapes: whether its shapes are enough, so that it may be on the meta device.
+    """
     if not isinstance(model, nn.Module):
         raise BadInputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     named = named_tensors(model)
@@ -116,12 +145,10 @@ def check_model(model: nn.Module) -> torch.device:
         raise BadInputError(
             f"model: {type(model).__name__} has no parameters, so there is nothing to initialize"
         )
-    for name, parameter in named.items():
-        if parameter.is_meta:
-            raise BadInputError(
-                f"{name}: on the meta device, it has no values; materialise the model first"
-                " (model.to_empty(device='cpu'), then firstlight.initialize(model, batch))"
-            )
+    if lacks_values(model):
+        if not shapes:
+            check_values_present(model)
+        return torch.device("meta")
     return next(iter(named.values())).device
 
 
@@ -200,7 +227,7 @@ def observe(
         BadInputError: the batch, target or model cannot be used.
         ModelRaisedError: the model raised; its own error is the cause.
     """
-    device = check_model(model)
+    device = check_model(model, shapes=lean)
     named = named_tensors(model)
     loss_function = batches.resolve_loss(loss)
     if step is not None and not callable(step):
@@ -212,7 +239,8 @@ def observe(
             "target: missing; a loss needs one (or pass step=lambda model, batch: …)"
         )
     with torch.inference_mode(False):
-        given, target = batches.placed(batch, device), batches.placed(target, device)
+        here = torch.device("cpu") if device.type == "meta" else device
+        given, target = batches.placed(batch, here), batches.placed(target, here)
     if step is None:
         batches.check_batch(given)
     batches.check_values(given, "batch")
@@ -239,18 +267,28 @@ def observe(
             return _Ends(loss=_loss(own))
         return _Ends(outputs=batches.differentiable(output))
 
-    with untouched(model), batches.eagerly(), torch.inference_mode(False), torch.enable_grad():
+    with ExitStack() as around:
+        around.enter_context(untouched(model))
+        around.enter_context(batches.eagerly())
+        around.enter_context(torch.inference_mode(False))
+        around.enter_context(torch.enable_grad())
+        if device.type == "meta":
+            around.enter_context(among_shapes(model))
+            given, target = batches.placed(given, device), batches.placed(target, device)
         if not model.training:
             model.train()
         recorder = _Recorder(samples, lean=lean)
         tracer = Tracer(model, {id(p): n for n, p in named.items()}, recorder)
         described: Sequence[Parameter] = describe_parameters(model)
         try:
-            with tracer.module_names(), tracer:
+            posing = AsOnCpu() if device.type == "meta" else nullcontext()
+            with posing, tracer.module_names(), tracer:
                 tracer.add_inputs(tensors_in(given))
                 ends = run(model, given)
         except FirstlightError:
             raise
+        except NoValueError as error:
+            raise no_value(model, error) from error
         except Exception as error:
             raise ModelRaisedError(
                 f"{type(model).__name__}: raised {type(error).__name__} on a batch of"
@@ -259,7 +297,8 @@ def observe(
         if lean:  # a plan must know what raw parameters are; a check judges them by their use
             raw = {p.name for p in described if p.kind == "other"} & set(tracer.uses)
             described = [refined(p, tracer.uses[p.name]) if p.name in raw else p for p in described]
-        again = batches.placed(batch, device)  # the model may have written into the first copy
+        # The model may have written into the first copy.
+        again = None if lean else batches.placed(batch, device)
         return _backward(
             model,
             named,
@@ -290,11 +329,14 @@ def _backward(
     gradients: dict[str, Tensor | None] = dict.fromkeys(trainable)
     cotangent: Any = "random" if ends.loss is None else "loss"
     task, classes, logits = _task(recorder)
-    loss = None if ends.loss is None else float(ends.loss.detach())
-    seen = tracer.undecided
-    uninformed, prior = (None, None) if seen is None or loss is None else seen.of(loss)
-    value = ends.scalar()
-    if value is not None and value.requires_grad and not lean:
+    seen, loss = tracer.undecided, None
+    uninformed, prior = None, None
+    if ends.loss is not None:
+        loss = float(ends.loss.detach()) if has_values(ends.loss) else None
+        if seen is not None:
+            uninformed, prior = seen.of(math.nan if loss is None else loss)
+    value = None if lean else ends.scalar()
+    if value is not None and value.requires_grad:
         # Keeping the graph costs memory, and only a zero weight can make it needed again.
         zero_weight = any(p.dim() > 1 and not _any(p) for p in named.values())
         try:
@@ -326,10 +368,7 @@ def _backward(
                 *recorder.unmeasured,
             ),
         ),
-        readings=tuple(
-            replace(probe.reading(), raw_mean_square=recorder.raw.get(index))
-            for index, probe in recorder.probes.items()
-        ),
+        readings=recorder.readings(),
         parameters=parameter_readings(named, described, gradients, woken, lean=lean),
         samples=recorder.samples,
         loss=loss,
@@ -349,7 +388,7 @@ def _backward(
 
 
 def _spread(head: Tensor | None) -> float | None:
-    if head is None or head.numel() < 2:
+    if head is None or head.numel() < 2 or not has_values(head):
         return None
     values = head.detach().float()
     n, mean = values.numel(), float(values.mean())

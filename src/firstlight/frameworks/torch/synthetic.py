@@ -12,6 +12,9 @@ from firstlight.errors import BadInputError
 from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.observing import check_model
+from firstlight.frameworks.torch.posing import AsOnCpu
+from firstlight.frameworks.torch.starting import starting_values
+from firstlight.frameworks.torch.valueless import among_shapes
 
 SAMPLES = 64
 _SEED = 3
@@ -55,11 +58,13 @@ def _candidates(model: nn.Module) -> Iterator[Any]:
             return
 
 
-def synthetic_batch(model: nn.Module) -> Any:
+def synthetic_batch(model: nn.Module, *, shapes: bool = False) -> Any:
     """A standard normal (or random token) batch that the model accepts.
 
     Args:
         model: left as it was.
+        shapes: whether its shapes are enough; of a model on the meta device the batch is on the
+            CPU, with values.
 
     Returns:
         The first of the candidates on which the model runs.
@@ -67,18 +72,26 @@ def synthetic_batch(model: nn.Module) -> Any:
     Raises:
         BadInputError: it runs on none of them.
     """
-    device = check_model(model)
+    device = check_model(model, shapes=shapes)
+    here = torch.device("cpu") if device.type == "meta" else device
     floating = (p.dtype for p in model.parameters() if p.is_floating_point())
     dtype = next(floating, torch.get_default_dtype())
+    known = {} if device == here else starting_values(model)
     tried, last = 0, "nothing to try"
     for candidate in _candidates(model):
         tried += 1
-        batch = batches.placed(candidate, device)
+        batch = batches.placed(candidate, here)
         if isinstance(batch, Tensor) and batch.is_floating_point():
             batch = batch.to(dtype)
         try:
             with untouched(model), batches.eagerly(), torch.no_grad():
-                batches.call(model, batch)
+                if device == here:
+                    batches.call(model, batch)
+                else:
+                    with among_shapes(model, known):
+                        given = batches.placed(batch, device)
+                        with AsOnCpu():
+                            batches.call(model, given)
         except Exception as error:
             last = " ".join(str(error).split())[:160]
             continue

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from firstlight.frameworks.torch.shapes import has_values, readable
 from firstlight.measuring.undecided import Undecided
 
 
@@ -51,18 +52,26 @@ def undecided(
     given = signature(func).bind(*args, **keywords)
     given.apply_defaults()
     options = given.arguments
-    head, target = options["input"], options["target"]
+    head, target = _shown(options["input"]), readable(options["target"])
+    if target is None:
+        return None
     if not head.is_floating_point() or not head.numel() or not target.numel():
         return None
     with torch.no_grad():
         uninformed, prior = price(func, head.detach(), target.detach(), options)
         best = _CONSTANTS.get(func)
         return Undecided(
-            paid=float(result.detach().float().mean()),
+            paid=float(result.detach().float().mean()) if has_values(result) else math.nan,
             uninformed=uninformed,
             prior=prior,
             constant=None if best is None else best(head.detach(), target.detach(), options),
         )
+
+
+def _shown(head: Tensor) -> Tensor:
+    """A head's output; zeros in place of what has no values, since only its shape is asked for."""
+    found = readable(head)
+    return torch.zeros((), dtype=head.dtype).expand(head.shape) if found is None else found
 
 
 def _host(tensor: Tensor) -> Tensor:

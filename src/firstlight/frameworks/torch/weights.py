@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firstlight.frameworks.torch.shapes import readable
 from firstlight.records.checkup import ParameterReading
 from firstlight.records.network import Parameter
 
@@ -270,8 +271,10 @@ def parameter_readings(
         lean: leave out what compares units or tensors with each other.
 
     Returns:
-        A record for each, in the order of ``parameters``.
+        A record for each that has values, in the order of ``parameters``.
     """
+    tensors = {name: value for name, t in tensors.items() if (value := readable(t)) is not None}
+    parameters = [p for p in parameters if p.name in tensors]
     # Other parameters (positions, state matrices) may be the same in every layer by design.
     drawn = [p.name for p in parameters if p.kind in ("weight", "recurrent", "embedding")]
     compared = [] if lean else [name for name in drawn if tensors[name].requires_grad]

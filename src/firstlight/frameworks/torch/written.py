@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from firstlight.frameworks.torch.calls import Call
+from firstlight.frameworks.torch.shapes import has_values
 from firstlight.frameworks.torch.steps import CASTS, ELEMENTWISE, MASKS, At, Scalar, Step
 
 _SAMPLE = 64
@@ -62,6 +63,8 @@ class Written:
 
     def __init__(self) -> None:
         self._masks: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._places: dict[int, tuple[object, ...]] = {}
+        """Where each result without values stands; those with values are told by their values."""
         self._calls: tuple[int, ...] = ()
         self.classes: list[type[nn.Module]] = []
         """The class of each module that was called, by the number of the call."""
@@ -131,12 +134,16 @@ class Written:
             raise _NotElementwiseError
         index = origins.maker(value)
         if index is not None and tuple(value.shape) == shape:
+            place = self._places.get(index)
+            if place is not None and place != _place(value):
+                raise _NotElementwiseError  # another part of what was cut in several
             return At(index)
         mask = self._masks.get(value)
         if mask is not None and tuple(value.shape) == shape:
             return mask
-        single = value.numel() == 1 and not value.is_meta and not value.is_complex()
-        if index is None and single and not origins.depends_on_data(value):
+        single = value.numel() == 1 and not value.is_complex()
+        constant = index is None and single and not origins.depends_on_data(value)
+        if constant and has_values(value):
             return Scalar(float(value.detach()), origins.parameter(value))
         raise _NotElementwiseError
 
@@ -150,6 +157,8 @@ class Written:
     def made(self, step: Step | None, index: int, result: Tensor) -> None:
         """A call became an operation."""
         self.calls_of.append(self._calls)
+        if result.is_meta and not has_values(result):
+            self._places[index] = _place(result)
         same = step is not None and all(
             self.samples[source].shape == result.detach()[_corner(tuple(result.shape))].shape
             for source in step.sources
@@ -157,6 +166,14 @@ class Written:
         if step is not None and same and result.is_floating_point():
             self.steps[index] = step
             self.samples[index] = sample(result)
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    """What two tensors have in common that are the same part of the same memory."""
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return (id(tensor),)
+    storage = tensor.untyped_storage()._cdata
+    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
 
 
 class _NotElementwiseError(Exception):
