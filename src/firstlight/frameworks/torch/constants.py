@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from firstlight.frameworks.torch.shapes import MASKED_BELOW, has_values, hidden
+from firstlight.frameworks.torch.beside import MASKED_BELOW, has_values, hidden
 from firstlight.frameworks.torch.told import Told, numbers
 from firstlight.records.network import Options
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from firstlight.frameworks.torch.shapes import has_values
+from firstlight.frameworks.torch.beside import has_values
 from firstlight.records.network import ActivationRef, OperationKind
 
 _DIMENSIONS = ("1d", "2d", "3d")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
 from firstlight.frameworks.torch import batches
+from firstlight.frameworks.torch.beside import has_values
 from firstlight.frameworks.torch.foreign import Foreign
 from firstlight.frameworks.torch.gradients import differentiate
 from firstlight.frameworks.torch.guard import untouched
@@ -21,7 +22,7 @@ from firstlight.frameworks.torch.layouts import describe_parameters, named_tenso
 from firstlight.frameworks.torch.posing import AsOnCpu
 from firstlight.frameworks.torch.probes import MEASURED, Probe
 from firstlight.frameworks.torch.reachability import waking
-from firstlight.frameworks.torch.shapes import NoValueError, has_values
+from firstlight.frameworks.torch.shapes import NoValueError
 from firstlight.frameworks.torch.tracing import Tracer, tensors_in
 from firstlight.frameworks.torch.unseen import with_activations
 from firstlight.frameworks.torch.valueless import (

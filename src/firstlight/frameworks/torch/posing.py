@@ -17,7 +17,8 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend
 from torch.overrides import TorchFunctionMode
 
-from firstlight.frameworks.torch.shapes import NoValueError, readable
+from firstlight.frameworks.torch.beside import readable
+from firstlight.frameworks.torch.shapes import NoValueError
 
 _META = torch.device("meta")
 _CPU = torch.device("cpu")

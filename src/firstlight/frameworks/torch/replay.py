@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firstlight.frameworks.torch.shapes import has_values
+from firstlight.frameworks.torch.beside import has_values
 from firstlight.frameworks.torch.steps import CASTS, At, Scalar, Step
 from firstlight.theory.formulas import Array, Elementwise
 

@@ -3,8 +3,7 @@
 Weights on the meta device have none, and nothing that they multiply has. The batch has, and so have
 masks, positions and constants. Under `Shapes` every operation runs on meta tensors, which cost
 nothing, and once more on real ones where all of its operands are known; the model's code sees meta
-tensors alone. What is known hangs on the storage of a meta tensor, laid out as that is, so that
-views share it and a write through one is seen by all.
+tensors alone.
 """
 
 from __future__ import annotations
@@ -14,21 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from firstlight.frameworks.torch.beside import MASKING, MOST, Beside, is_plain, running
+
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
-
-_MOST = 1 << 25
-"""Elements of a known tensor. What is larger is no mask and no position, and stays unknown."""
-
-MASKED_BELOW = -1e4
-"""What is added to a logit to hide it; no model means a number like that as a number."""
-
-_SWEEP = 256
-"""Results after which the values of tensors that are gone are let go."""
 
 _SEED = 20_260_201
 
@@ -55,40 +46,12 @@ _LIKE = tuple(
 )
 """Of their first operand the shape alone counts."""
 
-_ADDING = frozenset({"aten::add", "aten::add_"})
-_CHOOSING = frozenset({"aten::where", "aten::masked_fill", "aten::masked_fill_"})
-_MASKING = _ADDING | _CHOOSING | {"aten::clone", "aten::_to_copy"}
 _EMPTY = ("aten::empty", "aten::new_empty")
 _FILLING = frozenset({"aten::fill_", "aten::zero_", "aten::copy_"})
 
 
 class NoValueError(RuntimeError):
     """A number is asked for that only weights with values could give."""
-
-
-_running: list[Shapes] = []
-
-
-def has_values(tensor: Tensor) -> bool:
-    """Whether the numbers in a tensor can be read: by themselves, or beside it."""
-    if not tensor.is_meta and not _running:
-        return True
-    return bool(_running) and _running[-1].value(tensor) is not None
-
-
-def readable(tensor: Tensor) -> Tensor | None:
-    """The numbers in a tensor: itself, or those known beside it; None if there are none."""
-    if _running:
-        return _running[-1].value(tensor)
-    return None if tensor.is_meta else tensor
-
-
-def hidden(tensor: Tensor) -> Tensor:
-    """Where a mask that is added to scores hides them, also where only a part of it is known."""
-    value = readable(tensor)
-    if value is None:
-        return _running[-1].hidden(tensor)
-    return value.detach() < MASKED_BELOW
 
 
 class Shapes(TorchDispatchMode):
@@ -102,114 +65,17 @@ class Shapes(TorchDispatchMode):
     def __init__(self, *, building: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._building = building
-        self._values: dict[int, tuple[StorageWeakRef, torch.UntypedStorage]] = {}
-        self._hidden: dict[int, tuple[StorageWeakRef, Tensor]] = {}
-        """Where what is unknown is far below zero all the same: masks with a learned part."""
-        self._spoilt: dict[int, torch.UntypedStorage] = {}
-        """Memory of real tensors into which something unknown was written."""
-        self._since = 0
+        self.known = Beside()
         self._generator = torch.Generator().manual_seed(_SEED)
 
     def __enter__(self) -> Shapes:
         super().__enter__()  # type: ignore[no-untyped-call]
-        _running.append(self)
+        running.append(self.known)
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        _running.remove(self)
+        running.remove(self.known)
         super().__exit__(*raised)  # type: ignore[no-untyped-call]
-
-    # What is known ----------------------------------------------------------------------------
-
-    def give(self, tensor: Tensor, value: Tensor) -> None:
-        """Let a meta tensor have values: those of a real one of its shape."""
-        if not _is_plain(tensor):
-            return
-        storage = tensor.untyped_storage()
-        size = tensor.element_size() or 1
-        held = torch.empty(storage.nbytes() // size, dtype=tensor.dtype, device=_CPU)
-        held.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).copy_(
-            value.detach()
-        )
-        self._values[storage._cdata] = StorageWeakRef(storage), held.untyped_storage()
-        self._since += 1
-        if self._since > _SWEEP:
-            self._sweep()
-
-    def value(self, tensor: Tensor) -> Tensor | None:
-        """The values of a tensor, over the memory that its views share; None if unknown."""
-        if not tensor.is_meta:
-            spoilt = self._spoilt and tensor.untyped_storage()._cdata in self._spoilt
-            return None if spoilt else tensor
-        if not _is_plain(tensor):
-            return None
-        found = self._values.get(tensor.untyped_storage()._cdata)
-        if found is None:
-            return None
-        with torch._C.DisableTorchFunction():  # what is asked here is no operation of the model
-            value = torch.empty(0, dtype=tensor.dtype, device=_CPU).set_(
-                found[1], tensor.storage_offset(), tensor.shape, tensor.stride()
-            )
-            value = value.conj() if tensor.is_conj() else value
-            return value._neg_view() if tensor.is_neg() else value
-
-    def _forget(self, tensor: Tensor) -> None:
-        if not _is_plain(tensor):
-            return
-        storage = tensor.untyped_storage()
-        if tensor.is_meta:
-            self._values.pop(storage._cdata, None)
-        else:
-            self._spoilt[storage._cdata] = storage
-
-    def _sweep(self) -> None:
-        self._since = 0
-        for held in (self._values, self._hidden):
-            for key in [key for key, (alive, _) in held.items() if alive.expired()]:
-                del held[key]
-
-    def hidden(self, tensor: Tensor) -> Tensor:
-        """Where a score without a value is masked: where a part of it that is known hides it."""
-        found = self._hidden.get(tensor.untyped_storage()._cdata) if _is_plain(tensor) else None
-        if found is None:
-            return torch.zeros((), dtype=torch.bool, device=_CPU).expand(tensor.shape)
-        return found[1].as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-
-    def _below(self, value: Any) -> Tensor | None:
-        """Where an operand is far below zero; None where it is not known to be so anywhere."""
-        if not isinstance(value, Tensor):
-            return torch.tensor(
-                isinstance(value, int | float) and value < MASKED_BELOW, device=_CPU
-            )
-        known = self.value(value)
-        if known is not None:
-            return None if known.is_complex() else known < MASKED_BELOW
-        found = _is_plain(value) and value.untyped_storage()._cdata in self._hidden
-        return self.hidden(value) if found else None
-
-    def _hide(self, name: str, result: Tensor, args: Sequence[Any]) -> None:
-        """Keep where a result without values is masked."""
-        parts = [self._below(operand) for operand in args if not isinstance(operand, bool)]
-        if name in _CHOOSING:
-            mask = self.value(args[0] if name == "aten::where" else args[1])
-            if mask is None:
-                return
-            kept, other = parts[1 if name == "aten::where" else 0], parts[2]
-            found = [p & m for p, m in ((kept, mask), (other, ~mask)) if p is not None]
-            if name != "aten::where":
-                found = [p & m for p, m in ((kept, ~mask), (other, mask)) if p is not None]
-        else:
-            found = [part for part in parts[: 2 if name in _ADDING else 1] if part is not None]
-        if result.numel() > _MOST or not any(bool(each.any()) for each in found):
-            return
-        storage = result.untyped_storage()
-        held = torch.zeros(storage.nbytes() // result.element_size(), dtype=torch.bool, device=_CPU)
-        view = held.as_strided(result.shape, result.stride(), result.storage_offset())
-        for each in found:
-            view.logical_or_(each)
-        self._hidden[storage._cdata] = StorageWeakRef(storage), held
-
-    # Operations -------------------------------------------------------------------------------
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -220,7 +86,7 @@ class Shapes(TorchDispatchMode):
         target = None if wanted is None else torch.device(wanted)
         if target != _META and not any(t.is_meta for t in tensors):
             return func(*args, **kwargs)
-        values = {id(t): self.value(t) for t in tensors}
+        values = {id(t): self.known.value(t) for t in tensors}
         if func._schema.name in _LIKE and values[id(args[0])] is None:
             values[id(args[0])] = torch.zeros((), dtype=args[0].dtype, device=_CPU).expand(
                 args[0].shape
@@ -261,9 +127,9 @@ class Shapes(TorchDispatchMode):
             # The shape depends on the values.
             found = really()
             return tree_map(lambda t: self._shown(t) if isinstance(t, Tensor) else t, found)
-        if any(t.numel() > _MOST for t in _tensors(result)):
+        if any(t.numel() > MOST for t in _tensors(result)):
             for written in _written(func, args, kwargs):
-                self._forget(written)
+                self.known.forget(written)
             return twins.back(result)
         found = really()
         if func._schema.name.startswith(_EMPTY):
@@ -271,14 +137,14 @@ class Shapes(TorchDispatchMode):
                 tensor.zero_()  # what was in the memory is nobody's value
         given = {id(t) for t in _tensors((args, kwargs))}
         for shape, value in zip(_tensors(result), _tensors(found), strict=True):
-            if id(shape) not in given and self.value(shape) is None:
-                self.give(shape, value)
+            if id(shape) not in given and self.known.value(shape) is None:
+                self.known.give(shape, value)
         return twins.back(result)
 
     def _shown(self, value: Tensor) -> Tensor:
         """A meta tensor that stands for a real one."""
         shape = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=_META)
-        self.give(shape, value)
+        self.known.give(shape, value)
         return shape
 
     def _on_shapes(
@@ -294,7 +160,7 @@ class Shapes(TorchDispatchMode):
             return _grouped(*args[:3], **kwargs)
         twins = _Twins()
         for written in _written(func, args, kwargs):
-            self._forget(written)
+            self.known.forget(written)
         if name in _FILLING:
             self._fill(func, args, values)
         try:
@@ -305,24 +171,24 @@ class Shapes(TorchDispatchMode):
                     f"{name.removeprefix('aten::')} asks for numbers that weights decide"
                 ) from None
             raise
-        if name in _MASKING and isinstance(result, Tensor) and result.is_floating_point():
-            self._hide(name, result, args)
+        if name in MASKING and isinstance(result, Tensor) and result.is_floating_point():
+            self.known.hide(name, result, args)
         place = _INDICES.get(name)
         if place is not None:
             chosen = result if isinstance(result, Tensor) else result[place]
-            self.give(chosen, self._choice(name, args, kwargs, tuple(chosen.shape)))
+            self.known.give(chosen, self._choice(name, args, kwargs, tuple(chosen.shape)))
         elif name == "aten::max" and isinstance(result, tuple | list):
-            self.give(result[1], self._choice(name, args, kwargs, tuple(result[1].shape)))
+            self.known.give(result[1], self._choice(name, args, kwargs, tuple(result[1].shape)))
         return twins.back(result)
 
     def _fill(self, func: Any, args: Sequence[Any], values: Mapping[int, Tensor | None]) -> None:
         """What is written over as a whole is known from then on."""
         tensor, *rest = args
-        filled = _is_plain(tensor) and tensor.is_contiguous() and 0 < tensor.numel() <= _MOST
+        filled = is_plain(tensor) and tensor.is_contiguous() and 0 < tensor.numel() <= MOST
         whole = filled and tensor.untyped_storage().nbytes() == tensor.nbytes
         if tensor.is_meta and whole and all(values.get(id(r), r) is not None for r in rest):
             value = torch.empty(tensor.shape, dtype=tensor.dtype, device=_CPU)
-            self.give(tensor, func(value, *_swapped(rest, values)))
+            self.known.give(tensor, func(value, *_swapped(rest, values)))
 
     def _choice(
         self, name: str, args: Sequence[Any], kwargs: Any, shape: tuple[int, ...]
@@ -382,10 +248,6 @@ def _grouped(a: Tensor, b: Tensor, offs: Tensor | None = None, **options: Any) -
     else:
         shape = (*a.shape[:-1], b.shape[-1]) if b.dim() == 3 else (a.shape[1], b.shape[1])
     return torch.empty(shape, dtype=options.get("out_dtype") or a.dtype, device=_META)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -109,7 +109,7 @@ def _known(model: nn.Module, places: dict[Place, Tensor], shapes: Shapes) -> dic
         tensor = module._parameters.get(local, module._buffers.get(local))
         if tensor is None or not tensor.is_meta:
             continue
-        value = shapes.value(tensor)
+        value = shapes.known.value(tensor)
         if value is not None:
             found[path, local] = value.detach().clone()
     return found

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from firstlight.frameworks.torch.shapes import has_values, readable
+from firstlight.frameworks.torch.beside import has_values, readable
 from firstlight.measuring.undecided import Undecided
 
 

@@ -61,12 +61,12 @@ def among_shapes(model: nn.Module, known: Mapping[Place, Tensor] | None = None) 
             custom, tensor = _CUSTOM.get(parameter.kind), named[parameter.name]
             if custom is not None and tensor.is_meta:
                 start = torch.full(tensor.shape, custom, dtype=tensor.dtype, device="cpu")
-                shapes.give(tensor, start)
+                shapes.known.give(tensor, start)
         for (path, local), value in known.items():
             module = model.get_submodule(path)
             held = module._parameters.get(local, module._buffers.get(local))
             if held is not None and held.is_meta:
-                shapes.give(held, value)
+                shapes.known.give(held, value)
         yield shapes
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firstlight.frameworks.torch.shapes import readable
+from firstlight.frameworks.torch.beside import readable
 from firstlight.records.checkup import ParameterReading
 from firstlight.records.network import Parameter
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from firstlight.frameworks.torch.beside import has_values
 from firstlight.frameworks.torch.calls import Call
-from firstlight.frameworks.torch.shapes import has_values
 from firstlight.frameworks.torch.steps import CASTS, ELEMENTWISE, MASKS, At, Scalar, Step
 
 _SAMPLE = 64
