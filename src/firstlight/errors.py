@@ -19,6 +19,10 @@ class NotDrawableError(BadInputError):
     """A law that cannot fill a tensor of this layout."""
 
 
+class NotObservableError(BadInputError):
+    """A model that cannot be run here, though its parameters can be drawn: a sharded one."""
+
+
 class NoRuleError(FirstlightError):
     """A parameter that no planning rule matched."""
 

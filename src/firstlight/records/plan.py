@@ -227,13 +227,24 @@ class Plan(Shown):
 
 @dataclass(frozen=True, kw_only=True)
 class Achieved:
-    """What a parameter's values are, measured after they were written."""
+    """What a parameter's values are, measured after they were written.
+
+    Args:
+        mean: of the values.
+        std: of the values.
+        low: the least.
+        high: the largest.
+        zero_fraction: share of zeros.
+        share: of the parameter's values that were measured: those that this process holds, where
+            several share the parameter. 0 where it holds none.
+    """
 
     mean: float
     std: float
     low: float
     high: float
     zero_fraction: float
+    share: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.parameter import is_lazy
-from torch.nn.utils.parametrize import ParametrizationList, type_before_parametrizations
+from torch.nn.utils.parametrize import ParametrizationList
 
 from firstlight.errors import BadInputError, near_names
 from firstlight.frameworks.torch.foreign import Foreign
+from firstlight.frameworks.torch.sharding import class_of
 from firstlight.laws.addresses import canonical_name
 from firstlight.records.network import Fans, Layout, Parameter
 from firstlight.theory.fans import fans
@@ -302,9 +303,7 @@ def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Paramete
     return Parameter(
         name=name,
         kind=use.kind,
-        module=type_before_parametrizations(
-            owners[chosen].parent or owners[chosen].module
-        ).__name__,
+        module=class_of(owners[chosen].parent or owners[chosen].module).__name__,
         layout=use.layout,
         fans=use.fans,
         dtype=str(tensor.dtype).removeprefix("torch."),
@@ -312,6 +311,7 @@ def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Paramete
         ties=tuple(tie for tie in ties if tie != canonical_name(owners[0].raw)),
         padding_index=use.padding_index,
         parametrization=_parametrization(owners[chosen].module, owners[chosen].local),
+        loaded=bool(getattr(tensor, "_is_hf_initialized", False)),
     )
 
 
