@@ -17,6 +17,7 @@ from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.jacobian import jacobian
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.loading import several
+from firstlight.frameworks.torch.memory import copied
 from firstlight.frameworks.torch.observing import check_model, observe
 from firstlight.frameworks.torch.sharding import (
     LocalMemory,
@@ -34,7 +35,6 @@ from firstlight.frameworks.torch.synthetic import synthetic_batch
 from firstlight.frameworks.torch.training import together, train
 from firstlight.frameworks.torch.training_data import as_data
 from firstlight.frameworks.torch.updates import learning_rates, relative_updates
-from firstlight.frameworks.torch.weights import plain_values
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
 from firstlight.records.held import Held
@@ -162,9 +162,7 @@ class TorchAdapter:
         A sharded parameter is gathered, which all processes must ask for, unless ``local``.
         """
         for name, parameter in named_tensors(model).items():
-            here = one_process(parameter, local=local)
-            value = plain_values(here).to("cpu")
-            yield name, np.array((value.abs() if value.is_complex() else value).numpy())
+            yield name, copied(one_process(parameter, local=local))
 
     def memory(self, model: nn.Module) -> LocalMemory:
         """Of plain dense floating-point parameters on the CPU, and of sharded ones what is here."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from firstlight.errors import BadInputError
+from firstlight.frameworks.torch.memory import has_memory, own_memory
 from firstlight.frameworks.torch.sharding import (
     fill_sharded,
     is_sharded,
@@ -279,6 +280,8 @@ def _memory(tensor: Tensor) -> NDArray[Any] | None:
     ):
         return None  # expanded: torch's own write refuses it, and says why
     try:
+        if has_memory(tensor):
+            return own_memory(tensor)
         plain = tensor.detach()
         bits = plain.view(torch.uint16) if tensor.dtype is torch.bfloat16 else plain
         memory: NDArray[Any] = bits.numpy()
