@@ -163,7 +163,7 @@ def draw_part(
         plan = _Logical(law, layout, finer, to, memory.dtype)
         per_axis = [list(_boxes(r.start, r.stop, f)) for r, f in zip(ranges, finer, strict=True)]
         for boxes in product(*per_axis):
-            places = []
+            places: list[Any] = []
             for box, sizes, whole in zip(boxes, finer, ranges, strict=True):
                 first = _flat([r.start for r in box], sizes) - whole.start
                 places.append(slice(first, first + prod(map(len, box))))
