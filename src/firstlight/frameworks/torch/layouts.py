@@ -247,7 +247,9 @@ def _owners(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, list[_Owner]]
         parent = None
         if isinstance(module, ParametrizationList):
             parent = modules[path.rpartition("parametrizations.")[0].rstrip(".")]
-        for local, tensor in module.named_parameters(recurse=False, remove_duplicate=False):
+        for local, tensor in module._parameters.items():
+            if tensor is None:
+                continue
             raw = f"{path}.{local}" if path else local
             if is_lazy(tensor):
                 raise BadInputError(
@@ -292,9 +294,14 @@ def describe_parameters(model: nn.Module) -> tuple[Parameter, ...]:
     return tuple(_describe(*each) for each in _owners(model))
 
 
-def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Parameter:
+def _chosen(tensor: nn.Parameter, owners: list[_Owner]) -> tuple[int, list[_Use]]:
+    """Which of its uses tells what a tensor is, and all of them."""
     uses = [owner.read(tensor) for owner in owners]
-    chosen = next((i for i, use in enumerate(uses) if use.kind == "embedding"), 0)
+    return next((i for i, use in enumerate(uses) if use.kind == "embedding"), 0), uses
+
+
+def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Parameter:
+    chosen, uses = _chosen(tensor, owners)
     use = uses[chosen]
     if use.kind == "embedding":
         dense = (u.fans for u in uses if u.kind == "weight" and u.fans is not None)
@@ -327,8 +334,13 @@ def vector_biases(model: nn.Module) -> frozenset[str]:
     if isinstance(model, Foreign):
         described = model.described()
         return frozenset(p.name for p in described if p.kind == "bias" and len(p.layout.shape) == 1)
-    vectors = (each for each in _owners(model) if each[1].dim() == 1)
-    return frozenset(each[0] for each in vectors if _describe(*each).kind == "bias")
+    found = []
+    for name, tensor, owners in _owners(model):
+        if tensor.dim() == 1:
+            chosen, uses = _chosen(tensor, owners)
+            if uses[chosen].kind == "bias":
+                found.append(name)
+    return frozenset(found)
 
 
 def module_of(model: nn.Module, name: str) -> nn.Module:
