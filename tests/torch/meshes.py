@@ -220,6 +220,25 @@ def _sharded(model: nn.Module, world: int) -> nn.Module:
     return model
 
 
+def architectures(plans: dict[str, str], world: int) -> dict[str, Any]:
+    """Models of transformers from their configs, block by block under FSDP2."""
+    import tiny_transformers
+
+    warnings.simplefilter("ignore")  # transformers' own, at import and in some configs
+    mesh, found = _mesh(world), {}
+    for name, plan in plans.items():
+        model = tiny_transformers.build(name)
+        for module in [m for m in model.modules() if type(m).__name__.endswith(_BLOCKS)]:
+            fully_shard(module, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        found[name] = _applied(model, from_json(plan))
+        found[name]["sharded"] = sum(isinstance(p, DTensor) for p in model.parameters())
+    return found
+
+
+_BLOCKS = ("Block", "DecoderLayer", "EncoderLayer", "BertLayer", "ViTLayer", "GPTNeoXLayer")
+
+
 def flattened(plans: dict[str, str], world: int) -> dict[str, Any]:
     """FSDP1: by param_init_fn, and a plan drawn while its parameters are gathered."""
     warnings.filterwarnings("ignore", message="FSDP is switching to use `NO_SHARD`")
