@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,10 @@ class NotDrawableError(BadInputError):
     """A law that cannot fill a tensor of this layout."""
 
 
+class NotObservableError(BadInputError):
+    """A model that cannot be run here, though its parameters can be drawn: a sharded one."""
+
+
 class NoRuleError(FirstlightError):
     """A parameter that no planning rule matched."""
 
@@ -29,6 +34,27 @@ class ModelRaisedError(FirstlightError):
 
 class UnhealthyError(FirstlightError, AssertionError):
     """`assert_healthy` found errors."""
+
+
+_STYLES = re.compile("\x1b\\[[0-9;]*m")
+_WRAPPED = "Exception encountered when calling"
+
+
+def said(error: BaseException, *, brief: bool = False) -> str:
+    r"""What an exception said, in one line and without a terminal's styles.
+
+    Args:
+        error: any exception.
+        brief: its first paragraph alone: JAX goes on to explain itself at length. Keras's first
+            paragraph only names the layer, so there the second follows.
+
+    >>> said(ValueError("no\nsuch  axis"))
+    'no such axis'
+    """
+    parts = _STYLES.sub("", str(error)).strip().split("\n\n")
+    if brief:
+        parts = parts[: 2 if parts[0].startswith(_WRAPPED) else 1]
+    return " ".join(" ".join(parts).split()) or "no message"
 
 
 class WorkerLostError(FirstlightError):

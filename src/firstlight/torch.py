@@ -37,12 +37,14 @@ from firstlight.frameworks.torch.initializers import (
     zeros_,
 )
 from firstlight.frameworks.torch.matrix_initializers import dirac_, eye_, orthogonal_, sparse_
+from firstlight.frameworks.torch.wrapping import agreed, param_init_fn
 from firstlight.initializers.torch_gains import calculate_gain
 
 __all__ = [
     "PACKS",
     "Where",
     "activation_gain_",
+    "agreed",
     "calculate_gain",
     "chrono_",
     "constant",
@@ -81,6 +83,7 @@ __all__ = [
     "ones_",
     "orthogonal",
     "orthogonal_",
+    "param_init_fn",
     "random_normal_",
     "random_uniform_",
     "sinusoidal_",

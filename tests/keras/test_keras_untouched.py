@@ -49,15 +49,19 @@ def picture_of(model: Any) -> dict[str, Any]:
 
 
 class _Noisy(keras.layers.Layer):
-    """Unseeded noise from Keras's global generator, a counter, and a loss of its own."""
+    """Noise of Keras's global generator (JAX wants one's own), a counter, a loss of its own."""
+
+    seed: Any = None
 
     def build(self, _shape: Any) -> None:
         self.count = self.add_weight(name="count", shape=(), trainable=False, initializer="zeros")
+        if keras.backend.backend() == "jax":
+            self.seed = keras.random.SeedGenerator(0)
 
     def call(self, x: Any) -> Any:
         self.count.assign_add(1.0)
         self.add_loss(1e-3 * keras.ops.mean(x**2))
-        return x + 0.01 * keras.random.normal(keras.ops.shape(x))
+        return x + 0.01 * keras.random.normal(keras.ops.shape(x), seed=self.seed)
 
 
 def noisy() -> Any:

@@ -151,13 +151,48 @@ def test_frozen_layers_stay() -> None:
     assert not model.get_layer("fc1").trainable
 
 
-def test_how_far_an_optimizer_would_move_each_weight() -> None:
+RATE = 1e-3
+SIZES = [  # of the first step in each element
+    (keras.optimizers.Adam(RATE), RATE),
+    (keras.optimizers.AdamW(RATE, weight_decay=0.0), RATE),
+    (keras.optimizers.RMSprop(RATE, rho=0.9), RATE / 0.1**0.5),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "size"), SIZES, ids=lambda value: type(value).__name__)
+def test_how_far_an_optimizer_would_move_each_weight(optimizer: Any, size: float) -> None:
     model = zoo.mlp()
     inputs, target = zoo.batch_of("mlp", 64)
-    seen = fl.check(model, inputs, target=target, optimizer=keras.optimizers.Adam(1e-3))
-    assert all(r.update_ratio is not None for r in seen.observation.parameters if r.value_rms)
-    with pytest.raises(BadInputError, match=r"^optimizer: .*Lion"):
-        fl.check(model, inputs, target=target, optimizer=keras.optimizers.Lion())
+    seen = fl.check(model, inputs, target=target, optimizer=optimizer)
+    ratios = [r for r in seen.observation.parameters if r.value_rms]
+    assert ratios
+    for r in ratios:  # a dead unit's row does not move, and ε takes from where gradients are small
+        assert 0.7 * size / r.value_rms < r.update_ratio < 1.001 * size / r.value_rms
+    assert len(optimizer.variables) == 2  # its rate and its count of steps: it was not built
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_plain_descent_moves_by_the_gradient(nesterov: bool) -> None:
+    model = zoo.mlp()
+    inputs, target = zoo.batch_of("mlp", 64)
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=nesterov)
+    seen = fl.check(model, inputs, target=target, optimizer=optimizer)
+    for r in seen.observation.parameters:
+        if r.value_rms:
+            step = 0.1 * (1.9 if nesterov else 1.0) * r.gradient_rms
+            assert r.update_ratio == pytest.approx(step / r.value_rms, rel=1e-4)
+
+
+def test_an_optimizer_whose_first_step_is_not_known() -> None:
+    model = zoo.mlp()
+    inputs, target = zoo.batch_of("mlp", 64)
+    if keras.backend.backend() == "jax":  # Keras's own stateless step is asked
+        seen = fl.check(model, inputs, target=target, optimizer=keras.optimizers.Lion(RATE))
+        for r in seen.observation.parameters:
+            assert not r.value_rms or r.update_ratio == pytest.approx(RATE / r.value_rms, rel=0.1)
+    else:
+        with pytest.raises(BadInputError, match=r"^optimizer: .*Lion"):
+            fl.check(model, inputs, target=target, optimizer=keras.optimizers.Lion())
 
 
 def test_a_race_of_keras_models() -> None:

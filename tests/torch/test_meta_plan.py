@@ -129,7 +129,7 @@ DIFFERENT: dict[str, tuple[Callable[[], nn.Module], str, frozenset[str]]] = {
     "zero gate": (
         lambda: nn.Sequential(nn.Linear(8, 8), meta_models.Scaled(8), nn.Linear(8, 3)),
         "a scalar of the constructor's choice counts as one, as `remarks` says",
-        frozenset({"1.inner.weight", "2.weight"}),
+        frozenset({"1.gate", "1.inner.weight", "2.weight"}),
     ),
 }
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 import firstlight as fl
 from firstlight.errors import BadInputError
 from firstlight.network.graph import Graph
+from firstlight.records.law import Constant
 from firstlight.records.network import ActivationRef, Network
 from firstlight.theory.activations import activation
 from firstlight.theory.gains import moments
@@ -298,7 +299,7 @@ def test_a_gelu_by_hand_is_planned_as_torch_s_own():
 def test_a_learned_scalar_keeps_its_own_constant():
     plan = fl.plan(Between(Snake(0.5)), batch())
     entry = plan["function.alpha"]
-    assert (entry.action, entry.rule) == ("keep", "own constant")
+    assert (entry.rule, entry.law) == ("own constant", Constant(value=0.5))
 
 
 def test_flat_ends_are_a_fault_only_where_nothing_else_passes():

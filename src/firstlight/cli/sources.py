@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from firstlight.errors import BadInputError, near_names
+from firstlight.errors import BadInputError, near_names, said
 from firstlight.verbs.adapters import adapter_for
 
 _SHAPE = re.compile(r"\d+(x\d+)*(:\d+)?")
@@ -27,7 +27,7 @@ _WEIGHTS = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin", ".
 
 def one_line(error: BaseException) -> str:
     """An error of the user's code as one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+    return f"{type(error).__name__}: {said(error)}"
 
 
 def load_module(name: str) -> ModuleType:

@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
+from firstlight.errors import said
+
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -121,6 +123,6 @@ def _work(pipe: Connection, task: Callable[[str], Any]) -> None:
             try:
                 answer = True, task(name)
             except Exception as error:
-                words = " ".join(str(error).split()) or "no message"
+                words = said(error)
                 answer = False, f"{type(error).__name__}: {words}"
             pipe.send(answer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from firstlight.errors import BadInputError
+from firstlight.laws.cut import cut_moments
 from firstlight.records.law import Law, Normal, TruncatedNormal
 
 REACH = 6.34
@@ -63,10 +64,7 @@ def cut_normal(mean: float, std: float, low: float, high: float, *, where: str) 
     if b - a > 100 * hair:
         a, b = a + hair * (a > -REACH), b - hair * (b < REACH)
     a, b = max(a, -_LARGEST_BOUND), min(b, _LARGEST_BOUND)
-    at_a, at_b = (math.exp(-x * x / 2) / math.sqrt(2 * math.pi) for x in (a, b))
-    mass = (math.erf(b / math.sqrt(2)) - math.erf(a / math.sqrt(2))) / 2
-    shift = (at_a - at_b) / mass
-    variance = 1 + (a * at_a - b * at_b) / mass - shift**2
+    shift, variance = cut_moments(a, b)
     return TruncatedNormal(
         mean=mean + std * shift, std=std * math.sqrt(variance), low_sigma=a, high_sigma=b
     )

@@ -10,7 +10,10 @@ from firstlight.records.law import Constant, Listed, Stacked
 from firstlight.records.network import Fans, Layout
 
 LSTM_GATES, GRU_GATES = 4, 3
-"""In torch's and Keras's order: input, forget, cell, output; reset, update, new."""
+"""In torch's order: input, forget, cell, output; reset, update, new.
+
+Keras keeps a GRU's update gate first; its adapter draws in torch's order and stores in Keras's.
+"""
 
 
 def _gates(layout: Layout) -> int:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import operator
+import re
 import unicodedata
 from functools import lru_cache
 from typing import SupportsIndex
 
 from firstlight.errors import BadInputError
+from firstlight.records.network import STACKS
 
 SPEC_VERSION = "firstlight/1"
 
@@ -30,6 +32,19 @@ def canonical_name(name: str) -> str:
     """
     kept = [part for part in name.split(".") if part not in _WRAPPERS]
     return unicodedata.normalize("NFC", ".".join(kept) or name)
+
+
+_STACKED = re.compile(rf"^(.+)\[((?:{'|'.join(STACKS)})=\d+(?:,(?:{'|'.join(STACKS)})=\d+)*)\]$")
+
+
+def split_address(name: str) -> tuple[str, str]:
+    """A name and the stack field that it carries: a matrix of its own that others store stacked.
+
+    >>> split_address("attn.qkv.weight[qkv=1]"), split_address("attn.q.weight")
+    (('attn.qkv.weight', 'qkv=1'), ('attn.q.weight', ''))
+    """
+    found = _STACKED.match(name) if name.endswith("]") else None
+    return (found[1], found[2]) if found else (name, "")
 
 
 def checked_seed(seed: SupportsIndex) -> int:
@@ -53,7 +68,8 @@ def stream_key(
 
     Args:
         seed: integer in [0, 2⁶⁴).
-        name: the canonical name.
+        name: the canonical name; ``attn.qkv.weight[qkv=1]`` is the second of the matrices that
+            are stacked under that name.
         namespace: keeps two models with equal names apart.
         stack: index along stacked axes, ``group=3``; empty for a plain parameter.
         stream: what the bits are for: ``value``, ``pattern``, ``basis``.
@@ -63,7 +79,11 @@ def stream_key(
 
     >>> stream_key(0, "fc1.weight") == stream_key(0, "fc2.weight")
     False
+    >>> stream_key(0, "qkv.weight[qkv=1]") == stream_key(0, "qkv.weight", stack="qkv=1")
+    True
     """
+    name, above = split_address(name)
+    stack = ",".join(filter(None, (above, stack)))
     fields = (SPEC_VERSION, str(checked_seed(seed)), namespace, name, stack, stream)
     encoded = [unicodedata.normalize("NFC", field).encode() for field in fields]
     message = b"".join(len(field).to_bytes(4, "little") + field for field in encoded)

@@ -36,7 +36,7 @@ def _axes(layout: Layout) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, 
     return layout.order, sizes, tuple(stack_labels(layout.stacks))
 
 
-def _fill_structured(
+def fill_structured(
     law: Structured | Listed | Stacked,
     layout: Layout,
     stack: int,
@@ -99,7 +99,7 @@ def draw_matrix(
     if isinstance(law, ELEMENTWISE):
         return elements(law, address.key(), rows, columns)
     whole = np.empty(layout.logical[len(layout.stacks) :], np.float32)
-    _fill_structured(law, layout, stack, address, whole)
+    fill_structured(law, layout, stack, address, whole)
     return whole.reshape(whole_rows, whole_columns)[
         rows.start : rows.stop, columns.start : columns.stop
     ]
@@ -108,13 +108,14 @@ def draw_matrix(
 _TYPES = (np.float32, np.float64, np.float16, np.uint16)
 
 
-def _checked_memory(out: NDArray[Any], layout: Layout) -> NDArray[Any]:
+def checked_memory(out: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Memory that laws can write to, of ml_dtypes' bfloat16 the bits; refuses all other."""
     # NumPy makes up a type's name at each look: only types of others are asked.
     of_ml_dtypes = out.dtype.kind == "V" and out.dtype.name == "bfloat16"
     memory = out.view(np.uint16) if of_ml_dtypes else out
-    if out.shape != layout.shape or memory.dtype not in _TYPES or not out.flags.writeable:
+    if out.shape != shape or memory.dtype not in _TYPES or not out.flags.writeable:
         raise BadInputError(
-            f"draw: out must be writable, of shape {layout.shape} and of float32, float64, float16"
+            f"draw: out must be writable, of shape {shape} and of float32, float64, float16"
             f" or bfloat16 (or its bits as uint16), got {out.dtype} {out.shape}"
         )
     return memory
@@ -153,7 +154,7 @@ def draw(
         layout = _plain(tuple(layout))
     if out is None:
         out = np.empty(layout.shape, np.float32)
-    memory = _checked_memory(out, layout)
+    memory = checked_memory(out, layout.shape)
     viewed = memory if layout.view == layout.shape else memory.reshape(layout.view)
     if memory.size and not np.may_share_memory(viewed, memory):
         # Fused axes of a tensor with gaps are no view of it.
@@ -175,5 +176,5 @@ def draw(
             columns = target.size // target.shape[0] if target.size else 0
             fill(one, address.key(), range(len(target)), range(columns), target)
         else:
-            _fill_structured(one, layout, stack, address, target)
+            fill_structured(one, layout, stack, address, target)
     return out

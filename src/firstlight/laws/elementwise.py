@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.laws import compiled
+from firstlight.laws.cut import cut_moments
 from firstlight.laws.kernels import NUMBERS, Kind
 from firstlight.laws.philox import Words, words
 from firstlight.laws.quantile import Reals, normal_quantile, signed_fraction
@@ -31,16 +32,8 @@ def _single(value: float) -> float:
 
 
 def parent_of(law: TruncatedNormal) -> tuple[float, float]:
-    """Mean and std of the normal that, cut at the law's bounds, has the law's mean and std.
-
-    With a, b the bounds in σ and Z = Φ(b) − Φ(a): the cut standard normal has mean
-    (ϕ(a) − ϕ(b))/Z and variance 1 + (aϕ(a) − bϕ(b))/Z − mean².
-    """
-    a, b = law.low_sigma, law.high_sigma
-    density_a, density_b = (math.exp(-x * x / 2) / math.sqrt(2 * math.pi) for x in (a, b))
-    mass = (math.erf(b / math.sqrt(2)) - math.erf(a / math.sqrt(2))) / 2
-    shift = (density_a - density_b) / mass
-    variance = 1 + (a * density_a - b * density_b) / mass - shift**2
+    """Mean and std of the normal that, cut at the law's bounds, has the law's mean and std."""
+    shift, variance = cut_moments(law.low_sigma, law.high_sigma)
     sigma = law.std / math.sqrt(variance)
     return nine_digits(law.mean - sigma * shift), nine_digits(sigma)
 

@@ -221,6 +221,8 @@ def _reading(
     low, high = (float(modulus.min()), float(modulus.max())) if flat.size else (0.0, 0.0)
     constant = flat.size > 1 and low == high
     more: dict[str, Any] = {}
+    if low == high and flat.size and values.dtype.kind == "f":
+        more["value"] = low
     judged = not non_finite and values.dtype.kind != "c"
     if parameter.kind in _DRAWN and judged and not (lean or constant):
         blocks = _blocks(values, parameter)

@@ -46,12 +46,15 @@ class Asked:
         rows: of some parameters, the rows that are drawn.
         overrides: by name, what was asked and by which pattern.
         prefer: the technique, if one was named.
+        loaded: names, among those of ``kept``, of parameters that stay because they were loaded
+            from a checkpoint and nobody asked for them.
     """
 
     kept: frozenset[str]
     rows: Mapping[str, tuple[int, int]]
     overrides: Mapping[str, tuple[Technique | Law, str]]
     prefer: Technique | None
+    loaded: frozenset[str] = frozenset()
 
 
 def _matching(pattern: str, parameters: Sequence[Parameter], what: str) -> list[Parameter]:
@@ -108,8 +111,8 @@ def resolved(wishes: Wishes, parameters: Sequence[Parameter]) -> Asked:
         for parameter in _matching(pattern, parameters, "keep")
     }
     rows: dict[str, tuple[int, int]] = {}
+    chosen: set[str] = set()
     if wishes.only is not None:
-        chosen: set[str] = set()
         for pattern in _listed(wishes.only):
             part = _ROWS.match(pattern) if isinstance(pattern, str) else None
             if part is None:
@@ -123,4 +126,12 @@ def resolved(wishes: Wishes, parameters: Sequence[Parameter]) -> Asked:
         for parameter in _matching(pattern, parameters, "overrides"):
             overrides[parameter.name] = (what, pattern)
     prefer = None if wishes.prefer is None else technique(wishes.prefer)
-    return Asked(kept=frozenset(kept), rows=rows, overrides=overrides, prefer=prefer)
+    named = {*kept, *chosen, *rows, *overrides}
+    loaded = frozenset(p.name for p in parameters if p.loaded and p.name not in named)
+    return Asked(
+        kept=frozenset(kept) | loaded,
+        rows=rows,
+        overrides=overrides,
+        prefer=prefer,
+        loaded=loaded,
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.errors import BadInputError
+from firstlight.errors import BadInputError, said
 
 _FORMS = (
     "expected (inputs, targets, held-out inputs, held-out targets) or (training set, held-out set)"
@@ -113,7 +113,7 @@ def _told(samples: Iterator[Any], what: str) -> Iterator[Any]:
         except StopIteration:
             return
         except Exception as error:
-            words = " ".join(str(error).split()) or "no message"
+            words = said(error)
             raise BadInputError(
                 f"data: reading the {what} set raised {type(error).__name__}: {words}; try"
                 " next(iter(...)) on it by itself"

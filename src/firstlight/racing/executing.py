@@ -15,7 +15,7 @@ from concurrent.futures import (
 from contextlib import suppress
 from typing import Any
 
-from firstlight.errors import BadInputError, FirstlightError, WorkerLostError
+from firstlight.errors import BadInputError, FirstlightError, WorkerLostError, said
 from firstlight.racing.store import Store
 from firstlight.racing.units import Unit
 from firstlight.records.race import Run
@@ -141,6 +141,6 @@ def _salvage(pending: dict[Future[Any], Unit], done: Callable[[Unit, Sequence[Ru
 
 
 def _lost(error: BaseException) -> WorkerLostError:
-    words = " ".join(str(error).split()) or "no message"
+    words = said(error)
     what = "a worker process died" if isinstance(error, BrokenExecutor) else "the executor failed"
     return WorkerLostError(f"race: {what} ({type(error).__name__}: {words})")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
+from firstlight.records.held import Held
 from firstlight.records.network import Network
 from firstlight.records.race import Recipe, Run, Together
 
@@ -57,18 +58,23 @@ class Adapter(Protocol):
         """Measure the singular values of the input–output Jacobian; leave the model as it was."""
         ...
 
-    def values(self, model: Any) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Each parameter's canonical name and a copy of its values (16-bit types widened)."""
-        ...
+    def values(self, model: Any, *, local: bool = False) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Each parameter's canonical name and a copy of its values (16-bit types widened).
 
-    def memory(self, model: Any) -> Mapping[str, NDArray[Any]]:
-        """The parameters' own memory, of those that can be drawn into; may be empty.
-
-        Writable float32, float64, float16, or uint16 with the bits of bfloat16.
+        ``local``: of a parameter that several processes hold together, what is here; else the
+        whole, which they have to gather.
         """
         ...
 
-    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> Any:
+    def memory(self, model: Any) -> Mapping[str, NDArray[Any] | Held]:
+        """The parameters' own memory, of those that can be drawn into; may be empty.
+
+        Writable float32, float64, float16, or uint16 with the bits of bfloat16. Of a parameter
+        that several processes hold together, what this one holds.
+        """
+        ...
+
+    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any] | Held]]) -> Any:
         """Write values (float32 if drawn) into named parameters, rounding once to their type.
 
         Where an array *is* what `memory` gave, its values have been written already.

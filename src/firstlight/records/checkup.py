@@ -137,6 +137,8 @@ class ParameterReading:
             where the tensor as a whole holds several.
         distinct_values: of a vector, how many different values it holds if they are at most four;
             None for more, and for other tensors.
+        value: the one number that all values are, if they are; None where they differ, and for
+            what cannot be filled with a number (complex, integer and sparse tensors).
     """
 
     name: str
@@ -153,6 +155,7 @@ class ParameterReading:
     repeated_rows: float | None = None
     constant_blocks: int = 0
     distinct_values: int | None = None
+    value: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

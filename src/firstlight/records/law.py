@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from firstlight.errors import BadInputError
 from firstlight.records.exact import Exact
 from firstlight.records.patterned import Hadamard, Mimetic, PaddedIdentity, Sinusoidal
+
+_LEAST_MASS = 1e-7
+"""Of a cut normal; Φ at the bounds has nine digits, of which less would leave nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,13 @@ class TruncatedNormal(Exact):
             self._refuse("low_sigma", "between -6 and 6")
         if not self.low_sigma < self.high_sigma <= 6.0:
             self._refuse("high_sigma", f"above low_sigma = {self.low_sigma:g} and at most 6")
+        below, above = (math.erf(x / math.sqrt(2)) for x in (self.low_sigma, self.high_sigma))
+        if (above - below) / 2 < _LEAST_MASS:
+            self._refuse(
+                "high_sigma",
+                f"so far above low_sigma = {self.low_sigma:g} that the cut keeps at least"
+                f" {_LEAST_MASS:g} of the normal; a narrower one is a uniform",
+            )
 
     def __str__(self) -> str:
         if self.low_sigma == -self.high_sigma:

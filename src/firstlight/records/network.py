@@ -125,6 +125,8 @@ class Parameter:
             or the name of a class; None where the tensor is the weight.
         address: the name that its numbers are drawn under, where that is another: ``fc1.weight``
             for Keras's and Flax's ``fc1.kernel``, so that one seed gives one network everywhere.
+        loaded: whether it was loaded from a checkpoint, and says so: transformers'
+            ``_is_hf_initialized``.
     """
 
     name: str
@@ -140,6 +142,7 @@ class Parameter:
     padding_index: int | None = None
     parametrization: str | None = None
     address: str | None = None
+    loaded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import log
 from typing import Any, Literal, Protocol, TypeVar
@@ -204,6 +204,30 @@ class Plan(Shown):
         entries = tuple(chosen if entry.name == name else entry for entry in self.entries)
         return replace(self, entries=entries, forecast=())
 
+    def addressed(self, addresses: Mapping[str, str]) -> Plan:
+        """The plan with parameters drawn under other names: as another model has them.
+
+        So a model with q, k and v apart gets the numbers of one that stores them as one matrix, an
+        expert those of its place in a stack, a renamed layer those of its old name.
+
+        Args:
+            addresses: by canonical name the name to draw under; with an index in brackets one of
+                the matrices that are stacked there: ``{"k.weight": "qkv.weight[qkv=1]"}``. The word
+                in the brackets is the role of the stacked axis: qkv, gate, expert, head, group.
+
+        Raises:
+            BadInputError: no such parameter.
+
+        Laws are not changed: equal numbers need equal laws.
+        """
+        for name in addresses:
+            self[name]
+        entries = (
+            replace(entry, address=addresses[entry.name]) if entry.name in addresses else entry
+            for entry in self.entries
+        )
+        return replace(self, entries=tuple(entries))
+
     def diff(self, other: Plan) -> tuple[Difference, ...]:
         """What changes from this plan to another, parameter by parameter; empty if nothing does.
 
@@ -227,13 +251,24 @@ class Plan(Shown):
 
 @dataclass(frozen=True, kw_only=True)
 class Achieved:
-    """What a parameter's values are, measured after they were written."""
+    """What a parameter's values are, measured after they were written.
+
+    Args:
+        mean: of the values.
+        std: of the values.
+        low: the least.
+        high: the largest.
+        zero_fraction: share of zeros.
+        share: of the parameter's values that were measured: those that this process holds, where
+            several share the parameter. 0 where it holds none.
+    """
 
     mean: float
     std: float
     low: float
     high: float
     zero_fraction: float
+    share: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,10 @@ def receipt_summary(receipt: Receipt) -> str:
     drawn = sum(entry.action == "draw" for entry in receipt)
     space = f", namespace '{receipt.namespace}'" if receipt.namespace else ""
     name = receipt.plan.network.name
-    return f"{name}: {count(drawn, 'parameter')} drawn with seed {receipt.seed}{space}."
+    done = f"{name}: {count(drawn, 'parameter')} drawn with seed {receipt.seed}{space}."
+    if any(entry.achieved.share < 1 for entry in receipt):
+        done += " Means and standard deviations are of what this process holds."
+    return done
 
 
 def audit_summary(audit: Audit) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,12 @@ from numpy.typing import NDArray
 from firstlight.errors import BadInputError, NotDrawableError
 from firstlight.laws.addresses import checked_seed
 from firstlight.laws.draw import draw
+from firstlight.laws.holding import draw_held
 from firstlight.laws.structured import check_drawable
+from firstlight.planning.rules.entries import LOADED
 from firstlight.records.adapter import Adapter
+from firstlight.records.held import Held
+from firstlight.records.network import Parameter
 from firstlight.records.plan import Achieved, Plan, PlanEntry, Receipt, ReceiptEntry
 from firstlight.verbs.adapters import adapter_for
 
@@ -30,32 +36,58 @@ def drawn(
     return values
 
 
+def _drawn_here(entry: PlanEntry, held: Held, seed: int, namespace: str) -> Held:
+    """What this process holds, drawn in place; rows that stay are not even read."""
+    assert entry.law is not None
+    draw_held(
+        entry.law,
+        entry.layout,
+        held,
+        name=entry.address or entry.name,
+        seed=seed,
+        namespace=namespace,
+        rows=entry.rows,
+        zero_row=entry.zero_row,
+    )
+    return held
+
+
 def arrays(
     adapter: Adapter,
     model: Any,
     plan: Plan,
     seed: int,
     namespace: str,
-    memory: Mapping[str, NDArray[Any]] | None = None,
-) -> Iterator[tuple[str, NDArray[Any]]]:
+    memory: Mapping[str, NDArray[Any] | Held] | None = None,
+) -> Iterator[tuple[str, NDArray[Any] | Held]]:
     """Name and values of each parameter that a plan draws; rows that stay are the model's own.
 
-    With ``memory``, from `Adapter.memory`, whole parameters are drawn straight into it.
+    With ``memory``, from `Adapter.memory`, whole parameters are drawn straight into it, and of
+    shared ones what this process holds.
     """
-    before = dict(adapter.values(model)) if any(entry.rows for entry in plan) else {}
+    before: dict[str, NDArray[Any]] | None = None
     for entry in plan:
         if entry.action == "draw":
+            out = memory.get(entry.name) if memory else None
+            if isinstance(out, Held):
+                yield entry.name, _drawn_here(entry, out, seed, namespace)
+                continue
             if entry.rows is None:
-                out = memory.get(entry.name) if memory else None
                 yield entry.name, drawn(entry, seed, namespace, out)
                 continue
+            if before is None:
+                before = dict(adapter.values(model, local=True))
             (first, last), values = entry.rows, before[entry.name]
             values[first:last] = drawn(entry, seed, namespace)[first:last]
             yield entry.name, values
 
 
-def check_fits(adapter: Adapter, model: Any, plan: Any, namespace: Any) -> None:
-    """Refuse what is no plan, a plan for other parameters, and one that cannot be drawn."""
+def check_fits(adapter: Adapter, model: Any, plan: Any, namespace: Any) -> tuple[Parameter, ...]:
+    """Refuse what is no plan, a plan for other parameters, and one that cannot be drawn.
+
+    Returns:
+        The model's parameters.
+    """
     if not isinstance(plan, Plan):
         raise BadInputError(
             f"plan: expected a Plan, got {type(plan).__name__}; make one with"
@@ -63,7 +95,8 @@ def check_fits(adapter: Adapter, model: Any, plan: Any, namespace: Any) -> None:
         )
     if not isinstance(namespace, str):
         raise BadInputError(f"namespace: expected a string, got {namespace!r}")
-    present = {p.name: p.layout.shape for p in adapter.inspect(model).parameters}
+    parameters = adapter.inspect(model).parameters
+    present = {p.name: p.layout.shape for p in parameters}
     planned = {entry.name: entry.layout.shape for entry in plan}
     for name in (*planned, *present):
         if present.get(name) != planned.get(name):
@@ -77,18 +110,39 @@ def check_fits(adapter: Adapter, model: Any, plan: Any, namespace: Any) -> None:
                 check_drawable(entry.law, entry.layout)
             except NotDrawableError as error:
                 raise BadInputError(f"{entry.name}: {error}; nothing was written") from error
+    return parameters
 
 
-def _achieved(values: NDArray[Any]) -> Achieved:
+def _without_loaded(plan: Plan, parameters: tuple[Parameter, ...]) -> Plan:
+    """The plan for a model some of whose parameters have been loaded since it was made: those stay.
+
+    A plan that knew of it and draws them all the same was asked to.
+    """
+    known = {p.name for p in plan.network.parameters if p.loaded}
+    loaded = {p.name for p in parameters if p.loaded} - known
+    if not loaded:
+        return plan
+    entries = (
+        replace(entry, action="keep", law=None, rule="loaded", reason=LOADED, source="the model")
+        if entry.name in loaded
+        else entry
+        for entry in plan
+    )
+    return replace(plan, entries=tuple(entries))
+
+
+def _achieved(values: NDArray[Any], whole: int) -> Achieved:
     wide = values.astype(np.float64)
+    share = wide.size / whole if whole else 1.0
     if not wide.size:
-        return Achieved(mean=0.0, std=0.0, low=0.0, high=0.0, zero_fraction=0.0)
+        return Achieved(mean=0.0, std=0.0, low=0.0, high=0.0, zero_fraction=0.0, share=share)
     return Achieved(
         mean=float(wide.mean()),
         std=float(wide.std()),
         low=float(wide.min()),
         high=float(wide.max()),
         zero_fraction=float((wide == 0).mean()),
+        share=share,
     )
 
 
@@ -102,6 +156,12 @@ def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "
             receipt.
         namespace: give two models with equal names different ones, or they start as clones.
 
+    Of a torch model that is sharded over processes (FSDP2, HSDP, tensor parallelism) each draws
+    what it holds, bit for bit what one process would draw, and sends nothing; all must be given the
+    same plan, seed and namespace. ``achieved`` then tells of what this process holds, ``share``
+    how much that is. Parameters that transformers has loaded stay as they are, unless the plan was
+    made knowing of it and draws them.
+
     Returns:
         A `Receipt`: asked against achieved for each parameter; ``.model`` carries the weights,
         a new model where models are immutable, as in JAX.
@@ -110,11 +170,14 @@ def apply(model: Any, plan: Plan, *, seed: int | None = None, namespace: str = "
         BadInputError: the plan is for other parameters; nothing has been written then.
     """
     adapter = adapter_for(model)
-    check_fits(adapter, model, plan, namespace)
+    plan = _without_loaded(plan, check_fits(adapter, model, plan, namespace))
     chosen = adapter.initial_seed() if seed is None else checked_seed(seed)
     memory = adapter.memory(model)
     written = adapter.write(model, arrays(adapter, model, plan, chosen, namespace, memory))
-    achieved = {name: _achieved(values) for name, values in adapter.values(written)}
+    sizes = {entry.name: prod(entry.layout.shape) for entry in plan}
+    achieved = {
+        name: _achieved(values, sizes[name]) for name, values in adapter.values(written, local=True)
+    }
     entries = tuple(
         ReceiptEntry(name=e.name, action=e.action, asked=e.law, achieved=achieved[e.name])
         for e in plan

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from firstlight.errors import NotObservableError
 from firstlight.laws.addresses import checked_seed
 from firstlight.planning.choice import OWN, PLAN, contenders, renewed
 from firstlight.planning.choice import measured as ranked
 from firstlight.planning.forecasting import compare as confirmed
 from firstlight.planning.wishes import Override, Wishes
+from firstlight.records.checkup import Checkup
 from firstlight.records.plan import Receipt
 from firstlight.verbs.adapters import adapter_for
 from firstlight.verbs.apply import apply
@@ -61,7 +63,8 @@ def initialize(
         compare: as for `plan`; the plan is measured as calibrated, all starts with ``seed``.
 
     Returns:
-        A `Receipt` with ``.before`` and ``.after``, and in ``.model`` the model that carries the
+        A `Receipt` with ``.before`` and ``.after`` (None for a model sharded over processes, which
+        cannot be looked at as it runs), and in ``.model`` the model that carries the
         weights; the forecast of its plan holds measured numbers where theory was off by more than
         a tenth.
 
@@ -79,7 +82,7 @@ def initialize(
     if batch is not None:
         batches = adapter_for(model).several(batch, inputs=inputs, most=BATCHES)
         batch = batches[0]
-    before = check(model, batch, loss=loss, target=target, step=step)
+    before = _checked(model, batch, loss=loss, target=target, step=step)
     wishes = Wishes(keep=keep, only=only, overrides=overrides or {}, prefer=prefer)
     chosen, rival = planned(
         model, batch, technique=technique, wishes=wishes, loss=loss, target=target, step=step
@@ -98,7 +101,9 @@ def initialize(
         )
         chosen = compared(chosen, compare, rival, trials)
     receipt = apply(model, chosen, seed=seed, namespace=namespace)
-    after = check(receipt.model, batch, loss=loss, target=target, step=step)
+    after = _checked(receipt.model, batch, loss=loss, target=target, step=step)
+    if before is None or after is None:
+        return receipt
     seen = (ranked(PLAN, after.observation), ranked(OWN, before.observation))
     final = replace(
         receipt.plan,
@@ -106,3 +111,13 @@ def initialize(
         ranking=renewed(chosen.ranking, seen),
     )
     return replace(receipt, plan=final, before=before, after=after)
+
+
+def _checked(model: Any, batch: Any, **how: Any) -> Checkup | None:
+    """A checkup; None where the model cannot be run here and nothing was given to run it on."""
+    try:
+        return check(model, batch, **how)
+    except NotObservableError:
+        if batch is not None or any(given is not None for given in how.values()):
+            raise
+        return None

@@ -10,7 +10,7 @@ from functools import partial
 from inspect import Parameter, signature
 from typing import Any
 
-from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
+from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError, said
 from firstlight.racing.units import Unit
 from firstlight.records.adapter import Adapter
 from firstlight.records.plan import Plan
@@ -70,7 +70,7 @@ def train_packed(packed: bytes, unit: Unit) -> tuple[Run, ...]:
 
 def raised(what: str, error: Exception) -> ModelRaisedError:
     """An error of the user's code as one line."""
-    words = " ".join(str(error).split()) or "no message"
+    words = said(error)
     return ModelRaisedError(f"race: {what} raised {type(error).__name__}: {words}")
 
 

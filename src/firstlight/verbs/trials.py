@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,9 @@ class Trials:
     def place(self, name: str, start: Plan | None, draw: int = 0) -> Ranked:
         """How even one draw of a start is; of the model as it came if there is no plan."""
         adapter, seed = adapter_for(self.model), (self.seed + draw) % _SEEDS
-        values = () if start is None else arrays(adapter, self.model, start, seed, self.namespace)
+        values: Iterable[tuple[str, Any]] = ()
+        if start is not None:
+            values = arrays(adapter, self.model, start, seed, self.namespace)
         observation = adapter.trial(
             self.model, values, self.batch, loss=self.loss, target=self.target, step=self.step
         )

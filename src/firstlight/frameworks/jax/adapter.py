@@ -81,7 +81,12 @@ class JaxAdapter:
         view = view_of(model)
         return jacobian(view, *_arguments(view, batch, whole=False))
 
-    def values(self, model: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    def values(
+        self,
+        model: Any,
+        *,
+        local: bool = False,  # noqa: ARG002
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
         """Each parameter's canonical name and a copy of its values, of complex ones the moduli."""
         for name, array in view_of(model).arrays.items():
             # NumPy has no 16-bit type but its own half precision: both are widened.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, tree_util
 
-from firstlight.errors import BadInputError
+from firstlight.errors import BadInputError, said
 
 _WHOLE = (Array, np.ndarray, np.generic, Mapping, list, tuple, str, bytes)
 
@@ -182,6 +182,5 @@ def _inputs(function: Callable[[Any], Any], batch: Any) -> Any:
         return function(batch)
     except Exception as error:
         raise BadInputError(
-            f"inputs: raised {type(error).__name__} on a batch of {shapes_of(batch)}:"
-            f" {' '.join(str(error).split()) or 'no message'}"
+            f"inputs: raised {type(error).__name__} on a batch of {shapes_of(batch)}: {said(error)}"
         ) from error

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
+from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError, said
 from firstlight.frameworks.jax.balancing import balanced
 from firstlight.frameworks.jax.compiling import key_of, once
-from firstlight.frameworks.jax.ends import one_line, shapes_in
+from firstlight.frameworks.jax.ends import shapes_in
 from firstlight.frameworks.jax.passing import arrays_in
 from firstlight.frameworks.jax.program import Program, trace
 from firstlight.frameworks.jax.squares import log_square
@@ -192,7 +192,7 @@ class _blaming:  # noqa: N801 - reads as a word of the language
         if isinstance(error, Exception) and not isinstance(error, FirstlightError):
             raise ModelRaisedError(
                 f"{self._model}: raised {type(error).__name__} on a batch of"
-                f" {shapes_in(arrays_in(self._batch))}: {one_line(error)}"
+                f" {shapes_in(arrays_in(self._batch))}: {said(error, brief=True)}"
             ) from error
 
 

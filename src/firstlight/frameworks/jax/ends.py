@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import jaxpr_as_fun
 
-from firstlight.errors import BadInputError
+from firstlight.errors import BadInputError, said
 from firstlight.frameworks.jax import losses
 from firstlight.frameworks.jax.passing import Ends, Known, Shapes, Taken, arrays_in
 from firstlight.frameworks.jax.program import Program
@@ -27,12 +27,6 @@ def shapes_in(value: Any) -> str:
     """The shapes in a batch or an output, for messages."""
     shapes = [f"{tuple(a.shape)} {a.dtype}" for a in arrays_in(value)]
     return ", ".join(shapes) or type(value).__name__
-
-
-def one_line(error: BaseException) -> str:
-    """An error's message on one line: JAX adds paragraphs of advice after the first."""
-    first = str(error).strip().split("\n\n")[0]
-    return " ".join(first.split()) or "no message"
 
 
 def _inexact(leaf: Any) -> bool:
@@ -170,7 +164,7 @@ def of_loss(output: Any, loss: str | Callable[[Any, Any], Any], target: Any) -> 
         got = tuple(target.shape) if hasattr(target, "shape") else type(target).__name__
         raise BadInputError(
             f"loss: raised {type(error).__name__} on output {tuple(head.shape)} and target"
-            f" {got}: {one_line(error)}"
+            f" {got}: {said(error, brief=True)}"
         ) from error
     made = arrays_in(shape)
     if len(made) != 1 or made[0].size != 1:

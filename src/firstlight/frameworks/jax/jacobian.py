@@ -19,9 +19,8 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
-from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
+from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError, said
 from firstlight.frameworks.jax.batches import output_array
-from firstlight.frameworks.jax.ends import one_line
 from firstlight.frameworks.jax.program import trace
 from firstlight.frameworks.jax.view import View
 from firstlight.measuring.estimates import mean_over_samples
@@ -226,5 +225,5 @@ def jacobian(view: View, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> 
         raise
     except Exception as error:
         raise ModelRaisedError(
-            f"{view.name}: its Jacobian raised {type(error).__name__}: {one_line(error)}"
+            f"{view.name}: its Jacobian raised {type(error).__name__}: {said(error, brief=True)}"
         ) from error

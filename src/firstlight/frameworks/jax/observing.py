@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 
-from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
+from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError, said
 from firstlight.frameworks.jax import ends as ending
 from firstlight.frameworks.jax import losses
-from firstlight.frameworks.jax.ends import one_line, shapes_in
+from firstlight.frameworks.jax.ends import shapes_in
 from firstlight.frameworks.jax.gathering import Look, observation
 from firstlight.frameworks.jax.passing import Ends, Pass, Shapes, arrays_in, shapes_of
 from firstlight.frameworks.jax.program import trace
@@ -120,5 +120,5 @@ def _blaming(model: str, batch: list[Any]) -> Iterator[None]:
     except Exception as error:
         raise ModelRaisedError(
             f"{model}: raised {type(error).__name__} on a batch of {shapes_in(batch)}:"
-            f" {one_line(error)}"
+            f" {said(error, brief=True)}"
         ) from error

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from firstlight.errors import BadInputError
+from firstlight.errors import BadInputError, said
 from firstlight.measuring.weights import norm
 
 
@@ -54,7 +54,7 @@ def relative_updates(
     except Exception as error:
         raise BadInputError(
             f"optimizer: raised {type(error).__name__} on a mapping of the parameters by name:"
-            f" {' '.join(str(error).split()) or 'no message'}"
+            f" {said(error)}"
         ) from error
     ratios = {}
     for name, gradient in gradients.items():

@@ -94,7 +94,12 @@ class KerasAdapter:
         found: JacobianReading = _room().jacobian(model, batch)
         return found
 
-    def values(self, model: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    def values(
+        self,
+        model: Any,
+        *,
+        local: bool = False,  # noqa: ARG002
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
         """Each parameter's canonical name and a copy of its values, gates in torch's order."""
         return models.values(model)
 

@@ -18,6 +18,7 @@ from firstlight.frameworks.jax import observing
 from firstlight.frameworks.jax.view import View
 from firstlight.frameworks.keras import seeds
 from firstlight.frameworks.keras.jax_losses import logits
+from firstlight.frameworks.keras.jax_optimizers import as_transformation
 from firstlight.frameworks.keras.jax_view import view_of
 from firstlight.frameworks.keras.losses import Known, Other, loss_of
 from firstlight.frameworks.keras.models import checked, reordered
@@ -108,7 +109,8 @@ def _observed(view: View, model: Any, batch: Any, **how: Any) -> Observation:
     loss = how["loss"]
     if step is None:
         view, loss = _with_loss(view, model, loss, target)
-    return observing.observe(view, args, keywords, **{**how, "loss": loss, "target": wanted})
+    own = {"loss": loss, "target": wanted, "optimizer": as_transformation(how.get("optimizer"))}
+    return observing.observe(view, args, keywords, **{**how, **own})
 
 
 def observe(model: Any, batch: Any, **how: Any) -> Observation:

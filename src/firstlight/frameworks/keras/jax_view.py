@@ -40,8 +40,24 @@ def holding(model: Any, pairs: Iterable[tuple[Any, Any]], key: Array) -> Iterato
     fresh = [(s, _bits(k)) for s, k in zip(seeds, keys, strict=False)]
     known = {id(s) for s, _ in fresh}
     rest = [(variable, value) for variable, value in pairs if id(variable) not in known]
-    with put_back(), keras.StatelessScope(state_mapping=[*rest, *fresh]) as scope:
+    with (
+        put_back(),
+        _attributes_kept(model),
+        keras.StatelessScope(state_mapping=[*rest, *fresh]) as scope,
+    ):
         yield scope
+
+
+@contextmanager
+def _attributes_kept(model: Any) -> Iterator[None]:
+    """No layer has an attribute more than before: cells remember their masks, even of none."""
+    before = [(layer, set(vars(layer))) for layer in model._flatten_layers()]
+    try:
+        yield
+    finally:
+        for layer, names in before:
+            for name in vars(layer).keys() - names:
+                del vars(layer)[name]
 
 
 def called(

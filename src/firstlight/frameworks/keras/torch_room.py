@@ -138,7 +138,8 @@ def _optimizer(reading: KerasReading, optimizer: Any) -> Any:
         rate = float(optimizer.learning_rate)
         if name == "SGD":
             momentum = float(optimizer.momentum or 0.0)
-            return torch.optim.SGD(parameters, lr=rate, momentum=momentum)
+            nesterov = bool(optimizer.nesterov and momentum)
+            return torch.optim.SGD(parameters, lr=rate, momentum=momentum, nesterov=nesterov)
         if name in ("Adam", "AdamW"):
             betas = (float(optimizer.beta_1), float(optimizer.beta_2))
             eps = float(optimizer.epsilon)
@@ -148,7 +149,8 @@ def _optimizer(reading: KerasReading, optimizer: Any) -> Any:
             return torch.optim.AdamW(parameters, lr=rate, betas=betas, eps=eps, weight_decay=decay)
         if name == "RMSprop":
             alpha, eps = float(optimizer.rho), float(optimizer.epsilon)
-            return torch.optim.RMSprop(parameters, lr=rate, alpha=alpha, eps=eps)
+            centred = bool(optimizer.centered)
+            return torch.optim.RMSprop(parameters, rate, alpha=alpha, eps=eps, centered=centred)
     except (AttributeError, TypeError, ValueError):
         pass
     raise BadInputError(

@@ -10,24 +10,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.graph import increment_version
 
-from firstlight.errors import BadInputError
+from firstlight.errors import BadInputError, FirstlightError
 from firstlight.frameworks.torch.calibration import calibrate
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.jacobian import jacobian
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
 from firstlight.frameworks.torch.loading import several
-from firstlight.frameworks.torch.memory import has_memory, is_own_memory, own_memory
+from firstlight.frameworks.torch.memory import copied
 from firstlight.frameworks.torch.observing import check_model, observe
+from firstlight.frameworks.torch.sharding import (
+    LocalMemory,
+    bare_class,
+    is_shared,
+    one_process,
+    processes,
+    refuse_flat,
+    refuse_to_run,
+    resharded,
+    write,
+)
+from firstlight.frameworks.torch.skeletons import by_fans_alone, skeleton
 from firstlight.frameworks.torch.synthetic import synthetic_batch
 from firstlight.frameworks.torch.training import together, train
 from firstlight.frameworks.torch.training_data import as_data
 from firstlight.frameworks.torch.updates import learning_rates, relative_updates
 from firstlight.frameworks.torch.valueless import check_values_present, off_meta
-from firstlight.frameworks.torch.weights import plain_values
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
+from firstlight.records.held import Held
 from firstlight.records.network import Network
 from firstlight.records.race import Recipe, Run, Together
 
@@ -68,10 +79,13 @@ class TorchAdapter:
 
     def inspect(self, model: nn.Module) -> Network:
         """The parameters of a model, without running it."""
+        refuse_flat(model)
         check_model(model, shapes=True)
         model = _original(model)
         network = Network(
-            name=type(model).__name__, framework=self.name, parameters=describe_parameters(model)
+            name=bare_class(model).__name__,
+            framework=self.name,
+            parameters=describe_parameters(model),
         )
         return _looked_past(network, model)
 
@@ -87,6 +101,9 @@ class TorchAdapter:
         lean: bool = False,
     ) -> Observation:
         """One forward and backward pass; without a batch, on a synthetic one."""
+        if lean and batch is None and step is None and is_shared(model):
+            return self._observe_unsharded(_original(model))
+        refuse_to_run(model)
         model = _original(model) if step is None else model  # a step may reach into its wrapper
         named = named_tensors(model) if optimizer is not None else {}
         if optimizer is not None:
@@ -104,6 +121,16 @@ class TorchAdapter:
         readings = (replace(r, update_ratio=ratios.get(r.name)) for r in seen.parameters)
         return replace(seen, parameters=tuple(readings))
 
+    def _observe_unsharded(self, model: nn.Module) -> Observation:
+        """A sharded model's structure from its skeleton, or its parameters alone."""
+        refuse_flat(model)
+        bare = skeleton(model)
+        try:
+            return self.observe(bare, lean=True)
+        except FirstlightError:  # it does not run without values, or on no synthetic batch
+            seen = by_fans_alone(bare)
+        return replace(seen, network=_looked_past(seen.network, bare))
+
     def trial(
         self,
         model: nn.Module,
@@ -115,6 +142,7 @@ class TorchAdapter:
         step: Callable[[Any, Any], Any] | None = None,
     ) -> Observation:
         """One pass with ``arrays`` as parameters, rounded as `write` does; nothing is written."""
+        refuse_to_run(model)
         named = named_tensors(model)
         # Tensors of inference mode would not take part in the backward pass.
         with torch.inference_mode(False):
@@ -124,35 +152,39 @@ class TorchAdapter:
 
     def jacobian(self, model: nn.Module, batch: Any = None) -> JacobianReading:
         """Singular values from input to output; see `firstlight.frameworks.torch.jacobian`."""
+        refuse_to_run(model, "jacobian")
         model = _original(model)
         return jacobian(model, synthetic_batch(model) if batch is None else batch)
 
-    def values(self, model: nn.Module) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Each parameter's canonical name and a copy of its values, of complex ones the moduli."""
+    def values(
+        self, model: nn.Module, *, local: bool = False
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Each parameter's canonical name and a copy of its values, of complex ones the moduli.
+
+        A sharded parameter is gathered, which all processes must ask for, unless ``local``.
+        """
         check_values_present(model)
 
         def copies() -> Iterator[tuple[str, NDArray[Any]]]:
             for name, parameter in named_tensors(model).items():
-                value = plain_values(parameter).to("cpu")
-                yield name, np.array((value.abs() if value.is_complex() else value).numpy())
+                yield name, copied(one_process(parameter, local=local))
 
         return copies()
 
-    def memory(self, model: nn.Module) -> dict[str, NDArray[Any]]:
-        """Of plain dense floating-point parameters on the CPU."""
-        named = named_tensors(model)
-        return {name: own_memory(tensor) for name, tensor in named.items() if has_memory(tensor)}
+    def memory(self, model: nn.Module) -> LocalMemory:
+        """Of plain dense floating-point parameters on the CPU, and of sharded ones what is here."""
+        resharded(model)
+        return LocalMemory(named_tensors(model))
 
-    def write(self, model: nn.Module, arrays: Iterable[tuple[str, NDArray[Any]]]) -> nn.Module:
+    def write(
+        self, model: nn.Module, arrays: Iterable[tuple[str, NDArray[Any] | Held]]
+    ) -> nn.Module:
         """Write float32 values, rounded once (to nearest even) to each parameter's type."""
         check_values_present(model)
         named = named_tensors(model)
         with torch.no_grad():
             for name, values in arrays:
-                if is_own_memory(values, named[name]):
-                    increment_version(named[name])  # drawn in place, which torch did not see
-                else:
-                    named[name].copy_(torch.from_numpy(values))
+                write(named[name], values)
         return model
 
     def several(self, batch: Any, *, inputs: Callable[[Any], Any] | None, most: int) -> list[Any]:
@@ -171,6 +203,7 @@ class TorchAdapter:
         backward: bool = False,
     ) -> Calibration:
         """Factors for targets; see `firstlight.frameworks.torch.calibration.calibrate`."""
+        refuse_to_run(model)
         return calibrate(
             _original(model) if step is None else model,
             batches,
@@ -182,7 +215,16 @@ class TorchAdapter:
         )
 
     def initial_seed(self) -> int:
-        """Torch's own seed: `torch.initial_seed`."""
+        """Torch's own seed: `torch.initial_seed`.
+
+        Raises:
+            BadInputError: several processes train together; each may have a seed of its own.
+        """
+        if processes() > 1:
+            raise BadInputError(
+                f"seed: {processes()} processes train together and torch's seed may be another in"
+                " each; pass one, seed=0"
+            )
         return torch.initial_seed()
 
     def build(self, factory: Callable[[], nn.Module], seed: int) -> nn.Module:

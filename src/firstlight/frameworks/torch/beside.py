@@ -98,6 +98,7 @@ class Beside:
             return value._neg_view() if tensor.is_neg() else value
 
     def forget(self, tensor: Tensor) -> None:
+        """What was known of a tensor holds no longer."""
         if not is_plain(tensor):
             return
         storage = tensor.untyped_storage()

@@ -189,7 +189,7 @@ class Calibrator(Tracer):
             behind = 1  # W @ x: the weight's rows are the result's rows
         bias = next((t for t in call.operands if self._is_bias(t)), None)
         centred = next((n for n in call.parameters if n in self._centred), None)
-        if bias is not None and centred is None and not bias.any().item():
+        if bias is not None and centred is None and not bias.count_nonzero().item():
             bias = None
         return Use(
             weight=self._weights[name],

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
+from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError, said
 from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.balancing import balanced
 from firstlight.frameworks.torch.calibrating import Calibrator
@@ -71,7 +71,7 @@ class _Passes:
         except Exception as error:
             raise ModelRaisedError(
                 f"{type(self.model).__name__}: raised {type(error).__name__} on a batch of"
-                f" {batches.shapes_of(given)}: {' '.join(str(error).split()) or 'no message'}"
+                f" {batches.shapes_of(given)}: {said(error)}"
             ) from error
 
     def sweep(self) -> list[dict[str, Swept]]:

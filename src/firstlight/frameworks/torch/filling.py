@@ -14,6 +14,13 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from firstlight.errors import BadInputError
+from firstlight.frameworks.torch.memory import has_memory, own_memory
+from firstlight.frameworks.torch.sharding import (
+    fill_sharded,
+    is_sharded,
+    processes,
+    put_whole,
+)
 from firstlight.initializers.registry import technique
 from firstlight.initializers.technique import Technique
 from firstlight.laws.complex_values import draw_complex
@@ -184,6 +191,15 @@ def _address(where: Where, generator: torch.Generator | None, what: str) -> tupl
     return name, seed
 
 
+def _refuse_own_seeds(where: Where, generator: torch.Generator | None, what: str) -> None:
+    """Refuse to let each of several processes draw a seed of its own for one tensor."""
+    if where.get("seed") is None and generator is None and processes() > 1:
+        raise BadInputError(
+            f"{what}: {processes()} processes share this tensor and torch's random state may be"
+            " another in each; give name= and seed=, or the same generator= everywhere"
+        )
+
+
 def _has_no_storage(tensor: Tensor) -> bool:
     if tensor.is_meta:
         return True
@@ -226,14 +242,19 @@ def fill(
     if _has_no_storage(tensor) or tensor.numel() == 0:
         return tensor
     _refuse_types(tensor, law, what)
+    if is_sharded(tensor) and _is_random(law):
+        _refuse_own_seeds(where, generator, what)
     name, seed = _address(where, generator, what) if _is_random(law) else ("", 0)
     namespace = where.get("namespace", "")
     with torch.no_grad():
         if isinstance(law, Constant):
             return tensor.fill_(law.value)
+        if is_sharded(tensor) and not tensor.is_complex():
+            return fill_sharded(tensor, law, layout, name=name, seed=seed, namespace=namespace)
         if tensor.is_complex():
             parts = draw_complex(law, layout, name=name, seed=seed, namespace=namespace)
-            return tensor.copy_(torch.from_numpy(parts))
+            whole = torch.from_numpy(parts)
+            return put_whole(tensor, whole) if is_sharded(tensor) else tensor.copy_(whole)
         memory = _memory(tensor)
         if memory is not None:
             draw(law, layout, name=name, seed=seed, namespace=namespace, out=memory)
@@ -259,6 +280,8 @@ def _memory(tensor: Tensor) -> NDArray[Any] | None:
     ):
         return None  # expanded: torch's own write refuses it, and says why
     try:
+        if has_memory(tensor):
+            return own_memory(tensor)
         plain = tensor.detach()
         bits = plain.view(torch.uint16) if tensor.dtype is torch.bfloat16 else plain
         memory: NDArray[Any] = bits.numpy()

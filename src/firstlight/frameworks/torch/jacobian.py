@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.backends import cudnn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
+from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError, said
 from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.layouts import named_tensors
@@ -235,8 +235,7 @@ def jacobian(model: nn.Module, batch: Any) -> JacobianReading:
             raise
         except Exception as error:
             raise ModelRaisedError(
-                f"{type(model).__name__}: its Jacobian raised {type(error).__name__}:"
-                f" {' '.join(str(error).split()) or 'no message'}"
+                f"{type(model).__name__}: its Jacobian raised {type(error).__name__}: {said(error)}"
             ) from error
 
 

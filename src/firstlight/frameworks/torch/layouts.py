@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.parameter import is_lazy
-from torch.nn.utils.parametrize import ParametrizationList, type_before_parametrizations
+from torch.nn.utils.parametrize import ParametrizationList
 
 from firstlight.errors import BadInputError, near_names
 from firstlight.frameworks.torch.foreign import Foreign
+from firstlight.frameworks.torch.sharding import class_of
 from firstlight.laws.addresses import canonical_name
 from firstlight.records.network import Fans, Layout, Parameter
 from firstlight.theory.fans import fans
@@ -246,7 +247,9 @@ def _owners(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, list[_Owner]]
         parent = None
         if isinstance(module, ParametrizationList):
             parent = modules[path.rpartition("parametrizations.")[0].rstrip(".")]
-        for local, tensor in module.named_parameters(recurse=False, remove_duplicate=False):
+        for local, tensor in module._parameters.items():
+            if tensor is None:
+                continue
             raw = f"{path}.{local}" if path else local
             if is_lazy(tensor):
                 raise BadInputError(
@@ -291,9 +294,14 @@ def describe_parameters(model: nn.Module) -> tuple[Parameter, ...]:
     return tuple(_describe(*each) for each in _owners(model))
 
 
-def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Parameter:
+def _chosen(tensor: nn.Parameter, owners: list[_Owner]) -> tuple[int, list[_Use]]:
+    """Which of its uses tells what a tensor is, and all of them."""
     uses = [owner.read(tensor) for owner in owners]
-    chosen = next((i for i, use in enumerate(uses) if use.kind == "embedding"), 0)
+    return next((i for i, use in enumerate(uses) if use.kind == "embedding"), 0), uses
+
+
+def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Parameter:
+    chosen, uses = _chosen(tensor, owners)
     use = uses[chosen]
     if use.kind == "embedding":
         dense = (u.fans for u in uses if u.kind == "weight" and u.fans is not None)
@@ -302,9 +310,7 @@ def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Paramete
     return Parameter(
         name=name,
         kind=use.kind,
-        module=type_before_parametrizations(
-            owners[chosen].parent or owners[chosen].module
-        ).__name__,
+        module=class_of(owners[chosen].parent or owners[chosen].module).__name__,
         layout=use.layout,
         fans=use.fans,
         dtype=str(tensor.dtype).removeprefix("torch."),
@@ -312,6 +318,7 @@ def _describe(name: str, tensor: nn.Parameter, owners: list[_Owner]) -> Paramete
         ties=tuple(tie for tie in ties if tie != canonical_name(owners[0].raw)),
         padding_index=use.padding_index,
         parametrization=_parametrization(owners[chosen].module, owners[chosen].local),
+        loaded=bool(getattr(tensor, "_is_hf_initialized", False)),
     )
 
 
@@ -327,8 +334,13 @@ def vector_biases(model: nn.Module) -> frozenset[str]:
     if isinstance(model, Foreign):
         described = model.described()
         return frozenset(p.name for p in described if p.kind == "bias" and len(p.layout.shape) == 1)
-    vectors = (each for each in _owners(model) if each[1].dim() == 1)
-    return frozenset(each[0] for each in vectors if _describe(*each).kind == "bias")
+    found = []
+    for name, tensor, owners in _owners(model):
+        if tensor.dim() == 1:
+            chosen, uses = _chosen(tensor, owners)
+            if uses[chosen].kind == "bias":
+                found.append(name)
+    return frozenset(found)
 
 
 def module_of(model: nn.Module, name: str) -> nn.Module:

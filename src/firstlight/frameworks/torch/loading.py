@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from firstlight.errors import BadInputError
+from firstlight.errors import BadInputError, said
 from firstlight.frameworks.torch.batches import shapes_of
 
 _WHOLE = (Tensor, np.ndarray, np.generic, Mapping, list, tuple, PackedSequence, str, bytes)
@@ -56,6 +56,5 @@ def _inputs(function: Callable[[Any], Any], batch: Any) -> Any:
         return function(batch)
     except Exception as error:
         raise BadInputError(
-            f"inputs: raised {type(error).__name__} on a batch of {shapes_of(batch)}:"
-            f" {' '.join(str(error).split()) or 'no message'}"
+            f"inputs: raised {type(error).__name__} on a batch of {shapes_of(batch)}: {said(error)}"
         ) from error

@@ -17,6 +17,7 @@ from firstlight.frameworks.torch.filling import (
     layout_of,
     overridable,
 )
+from firstlight.frameworks.torch.sharding import is_sharded, put_whole
 from firstlight.initializers.registry import technique
 from firstlight.records.law import Constant, Law, Sparse
 from firstlight.records.network import Layout
@@ -35,6 +36,8 @@ def eye_(tensor: Tensor, **where: Unpack[Where]) -> Tensor:
         raise BadInputError(
             f"eye_: needs 2 dimensions, got shape {tuple(tensor.shape)}; use dirac_ for kernels"
         )
+    if is_sharded(tensor):
+        return put_whole(tensor, eye_(torch.empty(tuple(tensor.shape))))
     with torch.no_grad():
         tensor.zero_().diagonal().fill_(1)
     return tensor
@@ -59,6 +62,8 @@ def dirac_(tensor: Tensor, groups: int = 1, **where: Unpack[Placed]) -> Tensor:
         raise BadInputError(f"dirac_: groups={groups} does not divide dim 0 of shape {shape}")
     if tensor.numel() == 0:
         return tensor
+    if is_sharded(tensor):
+        return put_whole(tensor, dirac_(torch.empty(shape), groups))
     with torch.no_grad():
         middle = tensor.zero_()
         for size in shape[2:]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError
+from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError, said
 from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.beside import has_values
 from firstlight.frameworks.torch.foreign import Foreign
@@ -169,7 +169,7 @@ def _computed(function: Callable[[Any, Any], Tensor], output: Tensor, target: An
         shape = tuple(target.shape) if isinstance(target, Tensor) else type(target).__name__
         raise BadInputError(
             f"loss: raised {type(error).__name__} on output {tuple(output.shape)} and target"
-            f" {shape}: {' '.join(str(error).split()) or 'no message'}"
+            f" {shape}: {said(error)}"
         ) from error
 
 
@@ -293,7 +293,7 @@ def observe(
         except Exception as error:
             raise ModelRaisedError(
                 f"{type(model).__name__}: raised {type(error).__name__} on a batch of"
-                f" {batches.shapes_of(given)}: {' '.join(str(error).split()) or 'no message'}"
+                f" {batches.shapes_of(given)}: {said(error)}"
             ) from error
         if lean:  # a plan must know what raw parameters are; a check judges them by their use
             raw = {p.name for p in described if p.kind == "other"} & set(tracer.uses)
@@ -345,7 +345,7 @@ def _backward(
         except Exception as error:
             raise ModelRaisedError(
                 f"{type(model).__name__}: its backward pass raised {type(error).__name__}:"
-                f" {' '.join(str(error).split()) or 'no message'}"
+                f" {said(error)}"
             ) from error
         if zero_weight and _restart_at_head(recorder, trainable):
             cotangent = "head-input"

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from firstlight.errors import said
 from firstlight.frameworks.torch.rules import Rule, rules_of
 from firstlight.frameworks.torch.watching import (
     Touched,
@@ -284,4 +285,4 @@ def _all_equal(draws: list[NDArray[np.floating] | None]) -> bool:
 def _line(error: BaseException) -> str:
     if isinstance(error, WroteToModelError):
         return "writes to the model itself"
-    return f"raised {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"[:200]
+    return f"raised {type(error).__name__}: {said(error)}"[:200]

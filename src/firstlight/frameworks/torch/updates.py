@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -11,11 +12,22 @@ from firstlight.errors import BadInputError
 from firstlight.records.checkup import ParameterReading
 
 _NORMALISING = ("adam", "rmsprop", "adagrad", "lion", "adamax", "sign")
-"""Optimizers whose first step has the size of the learning rate in every element."""
+"""Optimizers whose first step has one size in every element."""
+
+
+def _first(kind: str, group: Mapping[str, Any]) -> float:
+    """What the first step is beside the rate, by the group's options: the average begins at zero.
+
+    RMSprop divides by √((1 − α)·g²), centred by √(α(1 − α)·g²); Nesterov's momentum adds μ·g.
+    """
+    if "rmsprop" in kind and 0 <= group.get("alpha", 0.0) < 1:
+        left = (1 - group["alpha"]) * (group["alpha"] if group.get("centered") else 1.0)
+        return 1 / math.sqrt(left) if left else 1.0
+    return 1.0 + (group.get("momentum", 0.0) if kind == "sgd" and group.get("nesterov") else 0.0)
 
 
 def learning_rates(optimizer: Any, named: dict[str, nn.Parameter]) -> dict[str, float]:
-    """The learning rate of each parameter that an optimizer holds.
+    """The learning rate of each parameter that an optimizer holds, at its first step.
 
     Args:
         optimizer: with ``param_groups``; it is only read.
@@ -30,8 +42,9 @@ def learning_rates(optimizer: Any, named: dict[str, nn.Parameter]) -> dict[str, 
             f"optimizer: expected a torch.optim.Optimizer, got {type(optimizer).__name__}"
         )
     names = {id(parameter): name for name, parameter in named.items()}
+    kind = type(optimizer).__name__.lower()
     found = {
-        names[id(parameter)]: float(group["lr"])
+        names[id(parameter)]: float(group["lr"]) * _first(kind, group)
         for group in groups
         for parameter in group["params"]
         if id(parameter) in names

@@ -232,6 +232,9 @@ def _reading(
     low, high = _extremes(flat)
     constant = flat.numel() > 1 and low == high
     more: dict[str, Any] = {}
+    plainly = tensor.dtype in _ORDINARY and tensor.layout == torch.strided
+    if low == high and flat.numel() and plainly:
+        more["value"] = low
     drawn = parameter.kind in ("weight", "recurrent", "embedding")
     if drawn and not (lean or constant or non_finite or plain.is_complex()):
         blocks = _blocks(plain, parameter)

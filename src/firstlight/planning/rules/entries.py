@@ -15,6 +15,8 @@ Rule = Callable[[Parameter, Context], PlanEntry | None]
 
 ZEROS, ONES = Constant(value=0.0), Constant(value=1.0)
 
+LOADED = "loaded from a checkpoint: transformers has set _is_hf_initialized"
+
 HE = "He et al. 2015"
 LECUN = "LeCun et al. 1998"
 

@@ -7,7 +7,7 @@ from firstlight.initializers.gates import LSTM_GATES
 from firstlight.initializers.registry import technique
 from firstlight.initializers.technique import Technique
 from firstlight.planning.context import Context
-from firstlight.planning.rules.entries import ONES, ZEROS, drawn, kept
+from firstlight.planning.rules.entries import LOADED, ONES, ZEROS, drawn, kept
 from firstlight.records.law import Listed
 from firstlight.records.network import Parameter
 from firstlight.records.plan import PlanEntry
@@ -15,6 +15,8 @@ from firstlight.records.plan import PlanEntry
 
 def keep(parameter: Parameter, context: Context) -> PlanEntry | None:
     """1. Frozen parameters and those that the user named stay as they are."""
+    if parameter.name in context.asked.loaded:
+        return kept(parameter, "loaded", LOADED, "the model")
     if context.is_kept(parameter):
         return kept(parameter, "keep", "kept as asked", "keep= of the call")
     if not parameter.trainable:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from firstlight.planning.context import Context
 from firstlight.planning.rules.entries import LECUN, drawn, kept
 from firstlight.planning.targets import TIED_LOGITS_STD
-from firstlight.records.law import Normal
+from firstlight.records.law import Constant, Normal
 from firstlight.records.network import Parameter
 from firstlight.records.plan import PlanEntry
 
@@ -61,7 +63,16 @@ def offsets(parameter: Parameter, context: Context) -> PlanEntry | None:
 
 
 def own_constant(parameter: Parameter, context: Context) -> PlanEntry | None:
-    """Last: other parameters that the module starts at one value (PReLU's slope, layer scale)."""
-    if context.is_constant(parameter):
-        return kept(parameter, "own constant", "a constant of the module's own choice", "the model")
-    return None
+    """Last: other parameters that the module starts at one value (PReLU's slope, layer scale).
+
+    The number goes into the plan: a model that was materialised empty, or shard by shard, has none.
+    """
+    if not context.is_constant(parameter):
+        return None
+    reason = "a constant of the module's own choice"
+    reading = context.parameter_reading(parameter)
+    value = None if reading is None else reading.value  # on the meta device it may not be known
+    law = Constant(value=value or 0.0)
+    if value is None or float(np.float32(law.value)) != value:  # a float64 beyond nine digits
+        return kept(parameter, "own constant", reason, "the model")
+    return drawn(parameter, law, "own constant", reason, "the model")
