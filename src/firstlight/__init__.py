@@ -25,6 +25,7 @@ _PUBLIC = {
     "plan": "firstlight.verbs.plan",
     "predict": "firstlight.verbs.predict",
     "race": "firstlight.verbs.race",
+    "stream": "firstlight.verbs.stream",
     "technique": "firstlight.initializers.registry",
     "techniques": "firstlight.initializers.registry",
     "BadInputError": "firstlight.errors",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from firstlight.verbs.plan import plan as plan
     from firstlight.verbs.predict import predict as predict
     from firstlight.verbs.race import race as race
+    from firstlight.verbs.stream import stream as stream
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,7 @@ from firstlight.frameworks.torch.sharding import (
     write,
 )
 from firstlight.frameworks.torch.skeletons import by_fans_alone, skeleton
+from firstlight.frameworks.torch.stored import state_of
 from firstlight.frameworks.torch.synthetic import synthetic_batch
 from firstlight.frameworks.torch.training import together, train
 from firstlight.frameworks.torch.training_data import as_data
@@ -41,6 +42,7 @@ from firstlight.records.checkup import JacobianReading, Observation
 from firstlight.records.held import Held
 from firstlight.records.network import Network
 from firstlight.records.race import Recipe, Run, Together
+from firstlight.records.stored import State
 
 
 def _original(model: nn.Module) -> nn.Module:
@@ -256,6 +258,10 @@ class TorchAdapter:
             seeds=seeds,
             progress=progress,
         )
+
+    def state(self, model: nn.Module, dtype: str | None = None) -> State:
+        """What a weight file holds; see `firstlight.frameworks.torch.stored.state_of`."""
+        return state_of(_original(model), dtype)
 
     def save_weights(self, model: nn.Module, path: str) -> None:
         """Parameters and buffers as safetensors; tied tensors are stored once."""
