@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "apply": "firstlight.verbs.apply",
     "audit": "firstlight.verbs.audit",
+    "audit_checkpoint": "firstlight.verbs.checkpoint",
     "calibrate": "firstlight.verbs.calibrate",
     "check": "firstlight.verbs.check",
     "draw": "firstlight.verbs.draw",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from firstlight.verbs.audit import audit as audit
     from firstlight.verbs.calibrate import calibrate as calibrate
     from firstlight.verbs.check import check as check
+    from firstlight.verbs.checkpoint import audit_checkpoint as audit_checkpoint
     from firstlight.verbs.draw import draw as draw
     from firstlight.verbs.initialize import initialize as initialize
     from firstlight.verbs.plan import plan as plan

@@ -18,10 +18,11 @@ import firstlight as fl
 from firstlight.cli.options import AsJson, Html, Loss, Quiet
 from firstlight.cli.options import give as _give
 from firstlight.cli.race import race
-from firstlight.cli.sources import batch_of, model_factory, weights_path
+from firstlight.cli.sources import batch_of, model_factory, plan_from, weights_path
+from firstlight.cli.stream import stream
 from firstlight.errors import BadInputError, FirstlightError
 from firstlight.laws.addresses import checked_seed
-from firstlight.records.codec import from_json
+from firstlight.records.codec import to_json
 from firstlight.records.whole_files import atomic_path
 from firstlight.reporting.files import save
 from firstlight.verbs.adapters import adapter_for
@@ -116,9 +117,15 @@ def check(
 
 @app.command
 def audit(
-    model: str,
+    model: str | None = None,
     /,
     *,
+    checkpoint: Annotated[
+        Path | None,
+        Parameter(help="Instead: which tensors of this checkpoint are as PLAN and SEED drew them?"),
+    ] = None,
+    plan: Annotated[Path | None, Parameter(help="With --checkpoint: what was drawn.")] = None,
+    namespace: Annotated[str, Parameter(help="With --checkpoint: that it was drawn in.")] = "",
     seed: Seed = None,
     json: AsJson = False,
     html: Html = None,
@@ -129,6 +136,18 @@ def audit(
     MODEL may also be weights.safetensors, a folder of shards with their index, or weights.pt as
     torch.save wrote it; no code that such a file holds is run.
     """
+    if checkpoint is not None:
+        if plan is None or seed is None or model is not None:
+            raise BadInputError(
+                "checkpoint: compared with what a plan and a seed draw; give --plan plan.json and"
+                " --seed, and no MODEL"
+            )
+        compared = fl.audit_checkpoint(checkpoint, plan_from(plan), seed=seed, namespace=namespace)
+        if not quiet:
+            sys.stdout.write(f"{to_json(compared) if json else compared}\n")
+        return 0
+    if model is None:
+        raise BadInputError("audit: name a model, a file of weights, or --checkpoint")
     weights = weights_path(model)
     if weights is not None and seed is not None:
         raise BadInputError(f"seed: '{model}' holds weights, so there is nothing to seed")
@@ -232,7 +251,7 @@ def init(
                 namespace=namespace,
             )
         else:
-            receipt = _plan_from(plan).apply(built, seed=seed, namespace=namespace)
+            receipt = plan_from(plan).apply(built, seed=seed, namespace=namespace)
         with atomic_path(out) as temporary:
             adapter_for(built).save_weights(built, str(temporary))
     _give(receipt, as_json=json, html=html, quiet=quiet)
@@ -256,19 +275,6 @@ def _pairs(overrides: Sequence[str]) -> dict[str, str]:
             )
         pairs[pattern] = technique
     return pairs
-
-
-def _plan_from(path: Path) -> Any:
-    if not path.is_file():
-        raise BadInputError(f"plan '{path}': no such file; write one with firstlight plan --out")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"plan '{path}': not a text file; expected a plan as JSON") from error
-    record = from_json(text, str(path))
-    if not hasattr(record, "apply"):
-        raise BadInputError(f"plan '{path}': holds a {type(record).__name__}, expected a Plan")
-    return record
 
 
 @app.command
@@ -314,6 +320,7 @@ def predict(
 
 
 app.command(race)
+app.command(stream)
 
 
 @app.command

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from firstlight.errors import BadInputError, near_names, said
+from firstlight.records.codec import from_json
 from firstlight.verbs.adapters import adapter_for
 
 _SHAPE = re.compile(r"\d+(x\d+)*(:\d+)?")
@@ -204,3 +205,17 @@ def batch_of(text: str | None, model_name: str, target: str | None) -> tuple[Any
             " file.npz, or the name of a factory beside the model's"
         )
     return _called(_member(load_module(where), where, text), f"{where}:{text}"), wanted
+
+
+def plan_from(path: Path) -> Any:
+    """A plan that was saved as JSON."""
+    if not path.is_file():
+        raise BadInputError(f"plan '{path}': no such file; write one with firstlight plan --out")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"plan '{path}': not a text file; expected a plan as JSON") from error
+    record = from_json(text, str(path))
+    if not hasattr(record, "apply"):
+        raise BadInputError(f"plan '{path}': holds a {type(record).__name__}, expected a Plan")
+    return record

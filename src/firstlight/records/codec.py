@@ -15,6 +15,7 @@ from typing import Any
 from firstlight.errors import BadInputError
 from firstlight.records import (
     checkup,
+    compared,
     curves,
     exhibit,
     law,
@@ -30,7 +31,18 @@ _TAG = "record"
 
 _CLASSES: dict[str, type] = {
     value.__name__: value
-    for module in (law, network, checkup, plan, prediction, curves, race, exhibit, streamed)
+    for module in (
+        law,
+        network,
+        checkup,
+        plan,
+        prediction,
+        curves,
+        race,
+        exhibit,
+        streamed,
+        compared,
+    )
     for value in vars(module).values()
     if isinstance(value, type) and is_dataclass(value)
 }

@@ -5,6 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def size_in_words(size: float) -> str:
+    """Bytes in the unit that fits.
+
+    >>> size_in_words(13_476_839_424), size_in_words(8_090)
+    ('13.5 GB', '8.09 kB')
+    """
+    unit = next((u for u in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= u[0]), (1, "bytes"))
+    return f"{size / unit[0]:.3g} {unit[1]}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Streamed:
     """What `stream` wrote.
@@ -38,20 +48,20 @@ class Streamed:
     ties: tuple[tuple[str, str], ...] = ()
 
     @property
-    def gigabytes_per_second(self) -> float:
-        """Of what this call wrote."""
-        return (self.size - self.kept) / 1e9 / self.seconds if self.seconds else 0.0
+    def rate(self) -> float:
+        """Bytes a second that this call wrote."""
+        return (self.size - self.kept) / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
         files = self.files[0] if len(self.files) == 1 else f"{len(self.files)} files"
         lines = [
             f"{self.folder}: {self.tensors} tensors, {self.parameters:,} numbers,"
-            f" {self.size / 1e9:.3g} GB in {files}",
+            f" {size_in_words(self.size)} in {files}",
             f"seed {self.seed}{f', namespace {self.namespace}' if self.namespace else ''};"
-            f" {self.seconds:.1f} s, {self.gigabytes_per_second:.2f} GB/s",
+            f" {self.seconds:.1f} s, {size_in_words(self.rate)}/s",
         ]
         if self.kept:
-            lines.append(f"{self.kept / 1e9:.3g} GB were there from an earlier call")
+            lines.append(f"{size_in_words(self.kept)} were there from an earlier call")
         if self.left_out:
             lines.append(f"without values, in no file: {', '.join(self.left_out)}")
         return "\n".join(lines)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.errors import BadInputError
+from firstlight.records.streamed import size_in_words
 from firstlight.streaming.layout import INDEX, Shard, index_of
 
 FLUSH = 1 << 28
@@ -82,6 +83,23 @@ def finished(folder: Path, shards: Sequence[Shard]) -> list[int]:
     Raises:
         BadInputError: the folder holds another start.
     """
+    own = {shard.name for shard in shards}
+    own |= {path.name for shard in shards for path in _growing(folder, shard)}
+    own |= {f"{name}.new" for name in (*own, INDEX)}  # killed while one was written
+    others = [p for p in folder.glob("*model*.safetensors*") if p.name not in own]
+    others += [p for p in folder.glob(".model*.safetensors.*") if p.name not in own]
+    index = folder / INDEX
+    if (
+        index in others
+        and len(shards) > 1
+        and index.read_text(encoding="utf-8") == index_of(shards)
+    ):
+        others.remove(index)
+    if others:
+        raise BadInputError(
+            f"{others[0]}: holds another start (of another plan, seed, dtype or shard size), which"
+            " stays as it is; name another folder, or delete it"
+        )
     return [s.size if _is_whole(folder, s) else _certain(folder, s) for s in shards]
 
 
@@ -169,7 +187,8 @@ def _write_shard(folder: Path, shard: Shard, done: int, tell: Callable[[int], No
         file.close()
     growing, certain = _growing(folder, shard)
     growing.replace(folder / shard.name)
-    certain.unlink()
+    certain.unlink(missing_ok=True)
+    certain.with_name(f"{certain.name}.new").unlink(missing_ok=True)
 
 
 def _parts(shard: Shard) -> Iterator[tuple[int, Callable[[], Any]]]:
@@ -192,8 +211,8 @@ def write(folder: Path, shards: Sequence[Shard], progress: Progress | None = Non
         needed, free = total - done, shutil.disk_usage(folder).free
         if needed > free:
             raise BadInputError(
-                f"{folder}: {needed / 1e9:.3g} GB are needed and {free / 1e9:.3g} GB are free; make"
-                " room, or name a folder on another disk"
+                f"{folder}: {size_in_words(needed)} are needed and {size_in_words(free)} are free;"
+                " make room, or name a folder on another disk"
             )
         told = done
 
