@@ -71,9 +71,11 @@ def _uses(tmp_path):
     plan = fl.plan(model, x)
     path = tmp_path / "checkup.json"
     fl.check(model, x).save(path)
+    fl.stream(model, tmp_path / "w", plan=plan, seed=0)
     return {
         "apply": lambda: fl.apply(model, plan, seed=0),
         "audit": lambda: fl.audit(model),
+        "audit_checkpoint": lambda: fl.audit_checkpoint(tmp_path / "w", plan, seed=0),
         "check": lambda: fl.check(model, x, target=y),
         "draw": lambda: fl.draw("he_normal", (3, 3), name="w", seed=0),
         "calibrate": lambda: fl.calibrate(model, fl.plan(model, x), x, seed=0),
@@ -91,6 +93,7 @@ def _uses(tmp_path):
             steps=1,
             learning_rates=(0.1,),
         ),
+        "stream": lambda: fl.stream(model, tmp_path / "weights", plan=plan, seed=0),
         "technique": lambda: fl.technique("he_normal"),
         "techniques": fl.techniques,
     }
