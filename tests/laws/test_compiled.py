@@ -17,7 +17,7 @@ from firstlight.errors import BadInputError
 from firstlight.laws import compiled, elementwise, sparse
 from firstlight.laws.addresses import stream_key
 from firstlight.laws.draw import draw, draw_matrix
-from firstlight.laws.kernels import along_rows, down_columns
+from firstlight.laws.loops import along_rows, down_columns
 from firstlight.laws.philox import words
 from firstlight.records.law import (
     Constant,
@@ -72,7 +72,7 @@ class Reference:
 
 
 def test_the_kernels_can_be_compiled_here():
-    assert compiled._kernel("normal", "float32", True, 1) is not None
+    assert compiled._kernel(("normal", "float32", True, True), 1) is not None
 
 
 @settings(max_examples=150, deadline=None)
@@ -254,7 +254,7 @@ def test_memory_that_does_not_fit_is_refused(out):
 @pytest.mark.parametrize("columns", [range(3, 70), range(2**34 - 66, 2**34)], ids=str)
 def test_compiled_words_are_those_of_the_stream(rows, columns):
     found = elementwise.stream_words((3, 2**32 - 1), rows, columns)
-    assert compiled._kernels["word", "word", True] is not None
+    assert compiled._kernels["word", "word", True, False] is not None
     assert np.array_equal(found, words((3, 2**32 - 1), rows, columns))
     with Reference():
         assert np.array_equal(elementwise.stream_words((3, 2**32 - 1), rows, columns), found)
