@@ -7,7 +7,8 @@ import pytest
 
 from firstlight.laws import compiled, elementwise, quick
 from firstlight.laws.loops import along_rows
-from firstlight.laws.quantile import over_fraction
+from firstlight.laws.philox import words
+from firstlight.laws.quantile import over_fraction, signed_fraction
 from firstlight.records.law import Normal, TruncatedNormal, Uniform
 
 LAWS = [
@@ -66,6 +67,14 @@ def test_no_bit_changes_in_other_types(dtype, monkeypatch):
             _drawn(law, True, dtype, True, monkeypatch),
             _drawn(law, False, dtype, True, monkeypatch),
         )
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_no_bit_changes_in_numpy(law):
+    shape, drawn = elementwise._shape(law), words((7, 8), range(300), range(4001))
+    expected = shape.quantiles(signed_fraction(drawn)) * shape.scale
+    assert np.array_equal(shape.values(drawn).astype(np.float32), expected.astype(np.float32))
+    assert (shape.values(drawn) != expected).any()  # it did go by the table
 
 
 def test_without_the_second_draw_some_bits_would_change(monkeypatch):

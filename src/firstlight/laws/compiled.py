@@ -29,7 +29,7 @@ _CHUNK_ELEMENTS = 1 << 18
 _CHUNK_COLUMNS = 1 << 12
 """Columns whose places in memory are listed at a time: 32 kB."""
 
-_PAYS_FROM = 1 << 20
+_PAYS_FROM = 3 << 21
 """Elements that take NumPy as long as compiling: a kernel missed for as many is compiled."""
 
 _CALL = 1 << 12
@@ -113,8 +113,9 @@ def compile_kernel(kind: Kind, form: Form, by_rows: bool, quickly: bool = False)
     )
     # Every other processor that there are wheels of llvmlite for has fused multiplications.
     fuses = features.get("fma") or not llvm.get_process_triple().startswith(("x86", "i"))
-    table = quick.table().ctypes.data if quickly and fuses else 0
-    text = (along_rows if by_rows else down_columns)(kind, form, width, table)
+    table = quick.table() if quickly and fuses else None
+    address = 0 if table is None else table.ctypes.data
+    text = (along_rows if by_rows else down_columns)(kind, form, width, address)
     module = llvm.parse_assembly(text)
     module.verify()
     engine = llvm.create_mcjit_compiler(module, machine)
@@ -123,7 +124,7 @@ def compile_kernel(kind: Kind, form: Form, by_rows: bool, quickly: bool = False)
     arguments = [pointer, pointer, *[whole] * 7] + [pointer] * (not by_rows)
     name = "rows" if by_rows else "columns"
     kernel = ctypes.CFUNCTYPE(None, *arguments)(engine.get_function_address(name))
-    kernel.engine = engine  # type: ignore[attr-defined]  # owns the code
+    kernel.memory = engine, table  # type: ignore[attr-defined]  # owns the code and what it reads
     return kernel
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from firstlight.laws.quantile import Reals, over_fraction
 from firstlight.laws.vectors import Code, Vector
@@ -56,7 +57,8 @@ def table() -> Reals:
     memory = np.empty(made.size + 8)
     begin = -memory.ctypes.data // 8 % 8  # a row lies in one line of the cache
     aligned = memory[begin : begin + made.size].reshape(made.shape)
-    return np.divide(made, octave ** np.arange(_TERMS), out=aligned)
+    aligned[...] = made / octave ** np.arange(_TERMS)
+    return aligned
 
 
 def usable(kind: str, numbers: Sequence[float]) -> bool:
@@ -76,6 +78,30 @@ def usable(kind: str, numbers: Sequence[float]) -> bool:
     if location or not 2.0**-80 <= scale <= 2.0**80:
         return False
     return kind == "normal" or (not middle and 2.0**-10 <= half <= 1.0 - 2.0**-31)
+
+
+def quantile(fraction: Reals) -> Reals:
+    """The standard normal quantile of signed fractions, to `ERROR_BITS`."""
+    rest = np.abs(fraction).reshape(-1)
+    np.subtract(1.0, rest, out=rest)
+    pieces = rest.view(np.int64) >> np.int64(_SHIFT + 5)
+    pieces -= _FIRST >> 5
+    c0, c1, c2, c3 = table().reshape(-1, _TERMS).take(pieces, axis=0).T
+    value = c3 * rest
+    for coefficient in (c2, c1):
+        value += coefficient
+        value *= rest
+    value += c0
+    value *= fraction.reshape(-1)
+    z: Reals = value.reshape(fraction.shape)
+    return z
+
+
+def near_half_way(values: Reals) -> NDArray[np.bool_]:
+    """Which values may round to another binary32 than the reference's."""
+    above = values.view(np.int64) + (_NEAR - _DROPPED // 2)
+    above &= _DROPPED - 1
+    return above <= 2 * _NEAR
 
 
 def over_fractions(rests: list[Vector], address: int) -> list[Vector]:
