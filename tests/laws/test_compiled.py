@@ -34,17 +34,17 @@ from firstlight.records.network import Layout, plain_layout
 TYPES = (np.float32, np.float64, np.float16, np.uint16)
 SIZES = st.floats(1e-9, 1e9, allow_nan=False)
 MEANS = st.just(0.0) | st.floats(-1e6, 1e6)
-BOUNDS = st.lists(st.floats(-3, 6), min_size=2, max_size=2).map(sorted)
+CUTS = st.tuples(st.floats(-6, 5.999), st.floats(1e-3, 12))
 LAWS = st.one_of(
     st.builds(Normal, mean=MEANS, std=SIZES | st.just(0.0)),
     st.builds(lambda low, width: Uniform(low=low, high=low + width), MEANS, SIZES),
     st.builds(
         lambda mean, std, cut: TruncatedNormal(
-            mean=mean, std=std, low_sigma=cut[0], high_sigma=max(cut[1], cut[0] + 0.5)
+            mean=mean, std=std, low_sigma=cut[0], high_sigma=min(sum(cut), 6.0)
         ),
         MEANS,
         SIZES,
-        BOUNDS.filter(lambda cut: cut[0] < 5.9),
+        CUTS,
     ),
     st.builds(Constant, value=MEANS),
 )

@@ -34,15 +34,36 @@ def parent_of(law: TruncatedNormal) -> tuple[float, float]:
     """Mean and std of the normal that, cut at the law's bounds, has the law's mean and std.
 
     With a, b the bounds in σ and Z = Φ(b) − Φ(a): the cut standard normal has mean
-    (ϕ(a) − ϕ(b))/Z and variance 1 + (aϕ(a) − bϕ(b))/Z − mean².
+    (ϕ(a) − ϕ(b))/Z and variance 1 + (aϕ(a) − bϕ(b))/Z − mean². Where these cancel, far from 0 or
+    between close bounds, both are integrated.
     """
     a, b = law.low_sigma, law.high_sigma
     density_a, density_b = (math.exp(-x * x / 2) / math.sqrt(2 * math.pi) for x in (a, b))
     mass = (math.erf(b / math.sqrt(2)) - math.erf(a / math.sqrt(2))) / 2
-    shift = (density_a - density_b) / mass
-    variance = 1 + (a * density_a - b * density_b) / mass - shift**2
+    noise = math.ulp(1.0) * max(a * a, b * b, 1.0)
+    shift = variance = 0.0
+    if mass:
+        shift = (density_a - density_b) / mass
+        variance = 1 + (a * density_a - b * density_b) / mass - shift**2
+    if variance * mass < _TRUSTED * noise:
+        shift, variance = _integrated(a, b)
     sigma = law.std / math.sqrt(variance)
     return nine_digits(law.mean - sigma * shift), nine_digits(sigma)
+
+
+_TRUSTED = 1e6
+"""How often its noise a variance must be: a σ is then right to 1e-6."""
+
+
+def _integrated(low: float, high: float) -> tuple[float, float]:
+    """Mean and variance of the cut standard normal, by Gauss and Legendre's rule."""
+    points, weights = np.polynomial.legendre.leggauss(32)
+    half, middle = (high - low) / 2, (high + low) / 2
+    # Relative to the density in the middle, which itself may be too small for the rule's sums.
+    weights = weights * np.exp(-half * points * (middle + half * points / 2))
+    weights /= weights.sum()
+    mean = float(weights @ points)
+    return middle + half * mean, half * half * float(weights @ (points - mean) ** 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +121,9 @@ class _Shape:
         return tuple(getattr(self, name) for name in NUMBERS)
 
 
+_FAR = 1e-9
+"""Cuts of less mass are far from the middle: nine digits could not tell their bounds apart."""
+
 _STANDARD = _Shape(kind="normal", scale=1.0, location=0.0)
 
 
@@ -114,12 +138,13 @@ def _shape(law: Normal | Uniform | TruncatedNormal) -> _Shape:
         case TruncatedNormal():
             mean, std = parent_of(law)
             below, above = (math.erf(x / math.sqrt(2)) for x in (law.low_sigma, law.high_sigma))
+            middle, half = (above + below) / 2, (above - below) / 2
             return _Shape(
                 kind="truncated",
                 scale=_single(std),
                 location=_single(mean),
-                middle=nine_digits((above + below) / 2),
-                half=nine_digits((above - below) / 2),
+                middle=middle if half < _FAR else nine_digits(middle),
+                half=nine_digits(half),
                 low=law.low_sigma,
                 high=law.high_sigma,
             )
