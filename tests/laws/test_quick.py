@@ -48,6 +48,7 @@ def _drawn(law, quickly: bool, dtype, by_rows: bool, monkeypatch, seed: int = 5)
         out = out if by_rows else out.T
         elementwise.fill(law, (seed, 1), range(1000), range(2000), out)
         assert [which[3] for which in compiled._kernels] == [quickly]
+        assert None not in compiled._kernels.values()  # it could be compiled
         return np.ascontiguousarray(out).view(f"u{out.itemsize}")
 
 

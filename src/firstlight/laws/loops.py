@@ -159,7 +159,8 @@ doubtful:
 drawn:"""
     else:
         lanes = elements(kind, form, words, law)
-        again, drawn = "", f"{code.take()}\n{_four(four, lanes)}"
+        again = ""
+        drawn = f"{code.take()}\n{_four(four, lanes)}\n  br label %drawn\ndrawn:"
     return f"""{again}
 define void @columns(ptr %out, ptr %numbers, i64 %k0, i64 %k1, i64 %first_row, i64 %last_row,
                      i64 %first, i64 %last, i64 %stride, ptr %offsets) {{
@@ -189,7 +190,7 @@ each_row:
   %at_once = and i1 %full, %dense
   br label %each_column
 each_column:
-  %c = phi i64 [ %from, %each_row ], [ %next_c, %column_done ]
+  %c = phi i64 [ %from, %drawn ], [ %next_c, %column_done ]
   %j = sub i64 %c, %column
   %source = getelementptr {four}, ptr %spare, i64 0, i64 %j
   %index = sub i64 %c, %first
