@@ -122,7 +122,7 @@ def small(rounds: int) -> None:
     print(f"\nfirst draw of a process, 16 M elements: {fresh(1, (4000, 4000)):.3f} s")
     print(f"1,000 tensors of 1,000 elements, new process: {fresh(1000, (25, 40)):.3f} s")
     law, tensors = Normal(std=1), [torch.zeros(25, 40) for _ in range(1000)]
-    draw(law, (2000, 2000), name="w", seed=0)  # compiles
+    draw(law, (2000, 4000), name="w", seed=0)  # compiles
 
     def ours() -> None:
         for i in range(1000):

@@ -83,6 +83,19 @@ def test_truncated_parents_agree_with_the_known_stds(t, std):
     assert sigma == pytest.approx(1 / std, rel=1e-8)
 
 
+@pytest.mark.parametrize(
+    "bounds", [(-6.0, -4.8), (5.0, 6.0), (0.3, 0.3001), (-1e-6, 1e-6), (-6.0, 2.0)]
+)
+def test_far_and_narrow_cuts_have_their_moments(bounds):
+    law = TruncatedNormal(mean=0.2, std=0.5, low_sigma=bounds[0], high_sigma=bounds[1])
+    values = draw(law, (400, 500), name="w", seed=1).astype(np.float64)
+    # Five standard errors of 200,000 values; the variance of a law without tails varies less. The
+    # parent's mean, some 2,000 std away, is given to nine digits and rounded to binary32.
+    centre, _ = parent_of(law)
+    assert abs(values.mean() - law.mean) < 5 * law.std / 447 + abs(centre) * 2**-24
+    assert abs(values.std() / law.std - 1) < 5 / 632 + abs(centre) * 2**-24
+
+
 def test_elements_are_uncorrelated_along_rows_columns_names_and_seeds():
     law = Normal(std=1)
     base = draw(law, SHAPE, name="w", seed=0).astype(np.float64)

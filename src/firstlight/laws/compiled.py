@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.laws.kernels import Form, Kind, along_rows, down_columns
+from firstlight.laws import quick
+from firstlight.laws.kernels import Form, Kind
+from firstlight.laws.loops import along_rows, down_columns
 
 _CHUNK_ELEMENTS = 1 << 18
 """What a thread takes at a time: about half a millisecond."""
@@ -27,7 +29,7 @@ _CHUNK_ELEMENTS = 1 << 18
 _CHUNK_COLUMNS = 1 << 12
 """Columns whose places in memory are listed at a time: 32 kB."""
 
-_PAYS_FROM = 1 << 20
+_PAYS_FROM = 3 << 21
 """Elements that take NumPy as long as compiling: a kernel missed for as many is compiled."""
 
 _CALL = 1 << 12
@@ -37,8 +39,9 @@ _LAST_BLOCK = 1 << 32
 """Kernels count rows and blocks of four columns in 32 bits."""
 
 Kernel = Callable[..., None]
-_kernels: dict[tuple[Kind, Form, bool], Kernel | None] = {}  # None: could not be compiled
-_missed: dict[tuple[Kind, Form, bool], int] = {}
+Which = tuple[Kind, Form, bool, bool]
+_kernels: dict[Which, Kernel | None] = {}  # None: could not be compiled
+_missed: dict[Which, int] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,11 @@ class Region:
     columns: range
     out: NDArray[Any]
     exact: bool = False
+
+    @property
+    def quickly(self) -> bool:
+        """Whether `quick` draws the same bits."""
+        return not self.exact and quick.usable(self.kind, self.numbers)
 
     @property
     def form(self) -> Form:
@@ -92,39 +100,42 @@ def cores() -> int:
     return available
 
 
-def compile_kernel(kind: Kind, form: Form, by_rows: bool) -> Kernel:
-    """Machine code for the processor that this runs on."""
+def compile_kernel(kind: Kind, form: Form, by_rows: bool, quickly: bool = False) -> Kernel:
+    """Machine code for the processor that this runs on; ``quickly`` if it can fuse, too."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()
     width = 8 if features.get("avx2") or features.get("avx512f") else 4
-    text = (along_rows if by_rows else down_columns)(kind, form, width)
-    module = llvm.parse_assembly(text)
-    module.verify()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3
     )
+    # Every other processor that there are wheels of llvmlite for has fused multiplications.
+    fuses = features.get("fma") or not llvm.get_process_triple().startswith(("x86", "i"))
+    table = quick.table() if quickly and fuses else None
+    address = 0 if table is None else table.ctypes.data
+    text = (along_rows if by_rows else down_columns)(kind, form, width, address)
+    module = llvm.parse_assembly(text)
+    module.verify()
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     arguments = [pointer, pointer, *[whole] * 7] + [pointer] * (not by_rows)
     name = "rows" if by_rows else "columns"
     kernel = ctypes.CFUNCTYPE(None, *arguments)(engine.get_function_address(name))
-    kernel.engine = engine  # type: ignore[attr-defined]  # owns the code
+    kernel.memory = engine, table  # type: ignore[attr-defined]  # owns the code and what it reads
     return kernel
 
 
-def _kernel(kind: Kind, form: Form, by_rows: bool, size: int) -> Kernel | None:
+def _kernel(which: Which, size: int) -> Kernel | None:
     """The kernel, if it is there or if now it pays to compile it."""
-    which = (kind, form, by_rows)
     if which not in _kernels:
         _missed[which] = _missed.get(which, 0) + size + _CALL
         if _missed[which] < _PAYS_FROM:
             return None
         try:
-            _kernels[which] = compile_kernel(kind, form, by_rows)
+            _kernels[which] = compile_kernel(*which)
         except Exception:  # no llvmlite, an unknown processor: NumPy draws the same
             _kernels[which] = None
     return _kernels[which]
@@ -192,7 +203,7 @@ def fill(region: Region) -> bool:
     strides = tuple(stride // item for stride in out.strides)
     axes = _merged(out.shape[1:], strides[1:])
     by_rows = len(axes) == 1 and axes[0][1] == 1 and len(columns) >= 4
-    kernel = _kernel(region.kind, region.form, by_rows, out.size)
+    kernel = _kernel((region.kind, region.form, by_rows, region.quickly), out.size)
     if kernel is None:
         return False
     base, apart = out.__array_interface__["data"][0], strides[0]

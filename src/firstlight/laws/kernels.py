@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from firstlight.laws import quick
 from firstlight.laws.quantile import _DENOMINATOR, _LN2, _LOG_SERIES, _NUMERATOR, _SQRT_HALF_BITS
 from firstlight.laws.vectors import Code, Vector
 
@@ -19,8 +20,8 @@ Form = Literal["float32", "float64", "float16", "bfloat16", "exact", "word"]
 NUMBERS = ("scale", "location", "middle", "half", "low", "high")
 """What a law is to a kernel: doubles, in this order."""
 
-_ELEMENT = {"float32": "float", "float64": "double", "exact": "double"}
-_ELEMENT |= {"float16": "i16", "bfloat16": "i16", "word": "i32"}
+ELEMENT = {"float32": "float", "float64": "double", "exact": "double"}
+ELEMENT |= {"float16": "i16", "bfloat16": "i16", "word": "i32"}
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 _TWO52, _TWO21 = 0x4330000000000000, 0x4140000000000000
@@ -29,9 +30,10 @@ _TWO52, _TWO21 = 0x4330000000000000, 0x4140000000000000
 Lanes = list[Vector]
 
 
-def _philox(c0: Vector, c2: Vector, keys: Sequence[tuple[Vector, Vector]]) -> Lanes:
+def philox(c0: Vector, c2: Vector, keys: Sequence[tuple[Vector, Vector]]) -> Lanes:
     """Ten rounds; 32-bit words in 64-bit lanes."""
     c1 = c3 = c0.code.constant("i64", 0)
+    c0, c2 = c0 & 0xFFFFFFFF, c2 & 0xFFFFFFFF  # they are no more: one multiplication is enough
     for k0, k1 in keys:
         product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = (
@@ -114,7 +116,8 @@ def _stored(value: Vector, form: Form) -> Vector:
     return _float16(single) if form == "float16" else single
 
 
-def _elements(kind: Kind, form: Form, words: Lanes, law: dict[str, Vector]) -> Lanes:
+def elements(kind: Kind, form: Form, words: Lanes, law: dict[str, Vector]) -> Lanes:
+    """The elements of a law, by the reference's own steps."""
     if kind == "word":  # the stream's own bits
         return [word.to("i32", "trunc") for word in words]
     sizes, z = _fractions(words)
@@ -124,12 +127,33 @@ def _elements(kind: Kind, form: Form, words: Lanes, law: dict[str, Vector]) -> L
     if kind != "uniform":
         z = _normal(sizes, z)
     if kind == "truncated":
-        z = [x.chosen(x, "olt", law["low"], law["low"]) for x in z]
-        z = [x.chosen(x, "ogt", law["high"], law["high"]) for x in z]
+        z = _cut(z, law)
     return [_stored(x * law["scale"] + law["location"], form) for x in z]
 
 
-def _loaded(code: Code, kind: Kind) -> tuple[dict[str, Vector], list[tuple[Vector, Vector]]]:
+def quick_elements(
+    kind: Kind, form: Form, words: Lanes, law: dict[str, Vector], table: int
+) -> tuple[Lanes, str]:
+    """The elements of a law that `quick.usable` admits; whether any is doubtful."""
+    sizes = [((word & 0x7FFFFFFF) | _TWO21).to("double") - (2.0**21 - 2.0**-32) for word in words]
+    if kind == "truncated":
+        sizes = [law["half"] * x for x in sizes]
+    rests = [1.0 - x for x in sizes]
+    z = [r * x for r, x in zip(quick.over_fractions(rests, table), sizes, strict=True)]
+    if kind == "truncated":
+        z = [x.chosen(x, "ogt", law["high"], law["high"]) for x in z]
+    values = [x * law["scale"] for x in z]
+    signs = [(word & 0x80000000) << 32 for word in words]
+    signed = [(x.to("i64") ^ sign).to("double") for x, sign in zip(values, signs, strict=True)]
+    return [_stored(x, form) for x in signed], quick.doubtful(values)
+
+
+def _cut(z: Lanes, law: dict[str, Vector]) -> Lanes:
+    z = [x.chosen(x, "olt", law["low"], law["low"]) for x in z]
+    return [x.chosen(x, "ogt", law["high"], law["high"]) for x in z]
+
+
+def loaded(code: Code, kind: Kind) -> tuple[dict[str, Vector], list[tuple[Vector, Vector]]]:
     """The law's numbers and the ten keys, in each lane."""
     law = {}
     needed = {"truncated": NUMBERS, "word": ()}.get(kind, NUMBERS[:2])
@@ -140,18 +164,18 @@ def _loaded(code: Code, kind: Kind) -> tuple[dict[str, Vector], list[tuple[Vecto
     keys = []
     k0, k1 = code.splat("i64", "%k0"), code.splat("i64", "%k1")
     for _ in range(10):
-        keys.append((k0, k1))
+        keys.append((k0 & 0xFFFFFFFF, k1 & 0xFFFFFFFF))
         k0, k1 = (k0 + _INCREMENTS[0]) & 0xFFFFFFFF, (k1 + _INCREMENTS[1]) & 0xFFFFFFFF
     return law, keys
 
 
-def _counted(code: Code, first: str) -> Vector:
+def counted(code: Code, first: str) -> Vector:
     """The numbers from ``first`` on, one in each lane."""
     steps = ", ".join(f"i64 {lane}" for lane in range(code.width))
     return code.splat("i64", first) + Vector(code=code, kind="i64", name=f"<{steps}>")
 
 
-def _woven(code: Code, lanes: Lanes) -> tuple[str, str]:
+def woven(code: Code, lanes: Lanes) -> tuple[str, str]:
     """Four vectors as one in the order of columns: its type and name."""
     width, kind = code.width, lanes[0].kind
     pair = ", ".join(f"i32 {i}" for i in range(2 * width))
@@ -166,162 +190,3 @@ def _woven(code: Code, lanes: Lanes) -> tuple[str, str]:
         f"shufflevector {two} {halves[0]}, {two} {halves[1]}, <{4 * width} x i32> <{order}>",
     )
     return f"<{4 * width} x {kind}>", whole.name
-
-
-def along_rows(kind: Kind, form: Form, width: int) -> str:
-    """``rows``: fills rows whose elements follow each other in memory.
-
-    Lanes are counters along the row. What lies wholly inside the region is stored at once, its ends
-    number by number.
-    """
-    code, element = Code(width=width), _ELEMENT[form]
-    law, keys = _loaded(code, kind)
-    entry = code.take()
-    words = _philox(_counted(code, "%block"), code.splat("i64", "%row"), keys)
-    type_, name = _woven(code, _elements(kind, form, words, law))
-    return f"""
-define void @rows(ptr %out, ptr %numbers, i64 %k0, i64 %k1, i64 %first_row, i64 %last_row,
-                  i64 %first, i64 %last, i64 %stride) {{
-entry:
-  %spare = alloca {type_}, align 64
-  %first_block = lshr i64 %first, 2
-{entry}
-  br label %each_row
-each_row:
-  %row = phi i64 [ %first_row, %entry ], [ %next_row, %row_done ]
-  %rows_before = sub i64 %row, %first_row
-  %row_start = mul i64 %rows_before, %stride
-  %shift = sub i64 %row_start, %first
-  br label %each_block
-each_block:
-  %block = phi i64 [ %first_block, %each_row ], [ %next_block, %block_done ]
-  %column = shl i64 %block, 2
-  %stop = add i64 %column, {4 * width}
-{code.take()}
-  %place = add i64 %column, %shift
-  %target = getelementptr {element}, ptr %out, i64 %place
-  %begun = icmp sge i64 %column, %first
-  %over = icmp sle i64 %stop, %last
-  %inside = and i1 %begun, %over
-  br i1 %inside, label %whole, label %part
-whole:
-  store {type_} {name}, ptr %target, align {8 if element == "double" else 2}
-  br label %block_done
-part:
-  store {type_} {name}, ptr %spare, align 64
-  %missing = sub i64 %first, %column
-  %from = select i1 %begun, i64 0, i64 %missing
-  %left = sub i64 %last, %column
-  %to = select i1 %over, i64 {4 * width}, i64 %left
-  br label %each
-each:
-  %i = phi i64 [ %from, %part ], [ %next, %each ]
-  %spare_i = getelementptr {element}, ptr %spare, i64 %i
-  %target_i = getelementptr {element}, ptr %target, i64 %i
-  %one = load {element}, ptr %spare_i
-  store {element} %one, ptr %target_i
-  %next = add i64 %i, 1
-  %more = icmp slt i64 %next, %to
-  br i1 %more, label %each, label %block_done
-block_done:
-  %next_block = add i64 %block, {width}
-  %next_column = shl i64 %next_block, 2
-  %more_blocks = icmp slt i64 %next_column, %last
-  br i1 %more_blocks, label %each_block, label %row_done
-row_done:
-  %next_row = add i64 %row, 1
-  %more_rows = icmp slt i64 %next_row, %last_row
-  br i1 %more_rows, label %each_row, label %done
-done:
-  ret void
-}}
-"""
-
-
-def down_columns(kind: Kind, form: Form, width: int) -> str:
-    """``columns``: fills columns that lie anywhere, ``offsets`` elements from ``out``.
-
-    Lanes are counters down a column. Where its elements follow each other in memory, as in a
-    transposed kernel, they are stored at once.
-    """
-    code, element = Code(width=width), _ELEMENT[form]
-    law, keys = _loaded(code, kind)
-    entry = code.take()
-    words = _philox(code.splat("i64", "%block"), _counted(code, "%row"), keys)
-    lanes = _elements(kind, form, words, law)
-    four = f"[4 x <{width} x {lanes[0].kind}>]"
-    kept = "\n".join(
-        f"  %spare{j} = getelementptr {four}, ptr %spare, i64 0, i64 {j}\n"
-        f"  store {lane}, ptr %spare{j}, align {8 if element == 'double' else 2}"
-        for j, lane in enumerate(lanes)
-    )
-    return f"""
-define void @columns(ptr %out, ptr %numbers, i64 %k0, i64 %k1, i64 %first_row, i64 %last_row,
-                     i64 %first, i64 %last, i64 %stride, ptr %offsets) {{
-entry:
-  %spare = alloca {four}, align 64
-  %first_block = lshr i64 %first, 2
-  %dense = icmp eq i64 %stride, 1
-{entry}
-  br label %each_block
-each_block:
-  %block = phi i64 [ %first_block, %entry ], [ %next_block, %block_done ]
-  %column = shl i64 %block, 2
-  %stop = add i64 %column, 4
-  %early = icmp slt i64 %column, %first
-  %from = select i1 %early, i64 %first, i64 %column
-  %late = icmp sgt i64 %stop, %last
-  %to = select i1 %late, i64 %last, i64 %stop
-  br label %each_row
-each_row:
-  %row = phi i64 [ %first_row, %each_block ], [ %next_row, %row_done ]
-{code.take()}
-{kept}
-  %rows_before = sub i64 %row, %first_row
-  %row_start = mul i64 %rows_before, %stride
-  %left = sub i64 %last_row, %row
-  %full = icmp sge i64 %left, {width}
-  %count = select i1 %full, i64 {width}, i64 %left
-  %at_once = and i1 %full, %dense
-  br label %each_column
-each_column:
-  %c = phi i64 [ %from, %each_row ], [ %next_c, %column_done ]
-  %j = sub i64 %c, %column
-  %source = getelementptr {four}, ptr %spare, i64 0, i64 %j
-  %index = sub i64 %c, %first
-  %at_offset = getelementptr i64, ptr %offsets, i64 %index
-  %offset = load i64, ptr %at_offset
-  %place = add i64 %offset, %row_start
-  %target = getelementptr {element}, ptr %out, i64 %place
-  br i1 %at_once, label %whole, label %each
-whole:
-  %all = load <{width} x {element}>, ptr %source, align {8 if element == "double" else 2}
-  store <{width} x {element}> %all, ptr %target, align {8 if element == "double" else 2}
-  br label %column_done
-each:
-  %i = phi i64 [ 0, %each_column ], [ %next, %each ]
-  %source_i = getelementptr {element}, ptr %source, i64 %i
-  %apart = mul i64 %i, %stride
-  %target_i = getelementptr {element}, ptr %target, i64 %apart
-  %one = load {element}, ptr %source_i
-  store {element} %one, ptr %target_i
-  %next = add i64 %i, 1
-  %more = icmp slt i64 %next, %count
-  br i1 %more, label %each, label %column_done
-column_done:
-  %next_c = add i64 %c, 1
-  %more_columns = icmp slt i64 %next_c, %to
-  br i1 %more_columns, label %each_column, label %row_done
-row_done:
-  %next_row = add i64 %row, {width}
-  %more_rows = icmp slt i64 %next_row, %last_row
-  br i1 %more_rows, label %each_row, label %block_done
-block_done:
-  %next_block = add i64 %block, 1
-  %next_start = shl i64 %next_block, 2
-  %more_blocks = icmp slt i64 %next_start, %last
-  br i1 %more_blocks, label %each_block, label %done
-done:
-  ret void
-}}
-"""

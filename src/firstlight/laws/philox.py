@@ -6,6 +6,8 @@ A counter-based generator: the bits at a counter need no other bits. Our counter
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,38 +17,48 @@ _Wide = NDArray[np.uint64]
 _MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
 _INCREMENTS = np.array([[0x9E3779B9], [0xBB67AE85]], np.uint64)
 _STEPS = np.arange(10, dtype=np.uint64)[:, None, None] * _INCREMENTS
+_LOWER = int(sys.byteorder == "big")  # of the two words of a product in memory
+_SHORT = 1 << 10
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 
 def philox4x32(
     counter: tuple[_Wide, _Wide, _Wide, _Wide], key: tuple[int, int]
-) -> tuple[_Wide, _Wide, _Wide, _Wide]:
-    """Ten rounds over arrays of counters, with 32-bit words held in 64-bit lanes.
+) -> tuple[Words, Words, Words, Words]:
+    """Ten rounds over arrays of counters.
 
-    The two halves of a round are rows of one array: half as many calls, which is what a small
-    tensor pays for.
+    The two halves of a round are rows of one array and the halves of a product are looked at in
+    place: a round is three calls, which is what a small tensor pays for.
 
     Args:
         counter: four arrays of words that broadcast together.
         key: two 32-bit words.
 
     Returns:
-        Four arrays of 32-bit words, in 64-bit lanes.
+        Four arrays of words.
     """
     shape = np.broadcast(*counter).shape
-    even, odd = np.empty((2, *shape), np.uint64), np.empty((2, *shape), np.uint64)
+    even, odd = np.zeros((2, *shape), np.uint64), np.empty((2, *shape), np.uint32)
     even[0], odd[0], even[1], odd[1] = counter
     flat_even, flat_odd = even.reshape(2, -1), odd.reshape(2, -1)
-    product = np.empty_like(flat_even)
-    swapped = product[::-1]
-    for of_round in (np.array(key, np.uint64)[:, None] + _STEPS) & _LOW:
-        np.multiply(flat_even, _MULTIPLIERS, out=product)
-        np.right_shift(swapped, _HALF, out=flat_even)
-        flat_even ^= flat_odd
+    written = flat_even.view(np.uint32)[:, _LOWER::2]  # what is above stays zero
+    products = np.empty((2, *flat_even.shape), np.uint64)  # of this round and the last
+    halves = products.view(np.uint32)[:, ::-1]
+    upper, lower = halves[..., 1 - _LOWER :: 2], halves[..., _LOWER::2]
+    # NumPy is slow to broadcast short rows.
+    count = flat_even.shape[1]
+    repeats = count if count <= _SHORT else 1
+    multipliers = _MULTIPLIERS.repeat(repeats, 1)
+    keys = ((np.array(key, np.uint64)[:, None] + _STEPS) & _LOW).repeat(repeats, 2)
+    for number, of_round in enumerate(keys):
+        now = number % 2
+        np.multiply(flat_even, multipliers, out=products[now])
+        np.bitwise_xor(upper[now], flat_odd, out=written)
         flat_even ^= of_round
-        np.bitwise_and(swapped, _LOW, out=flat_odd)
-    return even[0], odd[0], even[1], odd[1]
+        flat_odd = lower[now]
+    first, last = written.reshape(odd.shape), flat_odd.reshape(odd.shape)
+    return first[0], last[0], first[1], last[1]
 
 
 def words(key: tuple[int, int], rows: range, columns: range) -> Words:

@@ -85,6 +85,11 @@ def _rational(w: Reals) -> Reals:
     return ratio
 
 
+def over_fraction(rest: Reals) -> Reals:
+    """z/fraction as `normal_quantile` has it, but of 1 − |fraction|, which may be tiny."""
+    return _rational(_minus_log(rest * (2.0 - rest)))
+
+
 def normal_quantile(fraction: Reals) -> Reals:
     """The standard normal z with Φ(z) − Φ(−z) = ``fraction``, for −1 < fraction < 1.
 

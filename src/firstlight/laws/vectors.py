@@ -95,6 +95,15 @@ class Vector:
     def __neg__(self) -> Vector:
         return self.code.emit(self.kind, f"fneg {self}")
 
+    def fused(self, factor: Vector | float, term: Vector | float) -> Vector:
+        """This · factor + term, rounded once: not what the reference computes."""
+        code = self.code
+        factor, term = (
+            x if isinstance(x, Vector) else code.constant(self.kind, x) for x in (factor, term)
+        )
+        called = f"call <{code.width} x double> @llvm.fma.v{code.width}f64"
+        return code.emit(self.kind, f"{called}({self}, {factor}, {term})")
+
     def to(self, kind: str, how: str = "bitcast") -> Vector:
         """The same bits as another kind, or a conversion."""
         return self.code.emit(kind, f"{how} {self} to <{self.code.width} x {kind}>")
