@@ -89,11 +89,11 @@ def test_truncated_parents_agree_with_the_known_stds(t, std):
 def test_far_and_narrow_cuts_have_their_moments(bounds):
     law = TruncatedNormal(mean=0.2, std=0.5, low_sigma=bounds[0], high_sigma=bounds[1])
     values = draw(law, (400, 500), name="w", seed=1).astype(np.float64)
-    # Five standard errors of 200,000 values; the variance of a law without tails varies less. The
-    # parent's mean, some 2,000 std away, is given to nine digits and rounded to binary32.
+    # Five standard errors of 200,000 values; far out a cut is nearly exponential, and its std
+    # varies twice as much. The parent's mean may be 2,000 std away and is rounded to binary32.
     centre, _ = parent_of(law)
     assert abs(values.mean() - law.mean) < 5 * law.std / 447 + abs(centre) * 2**-24
-    assert abs(values.std() / law.std - 1) < 5 / 632 + abs(centre) * 2**-24
+    assert abs(values.std() / law.std - 1) < 10 / 632 + abs(centre) * 2**-24
 
 
 def test_elements_are_uncorrelated_along_rows_columns_names_and_seeds():

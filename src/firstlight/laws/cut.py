@@ -33,7 +33,7 @@ def cut_moments(low: float, high: float) -> tuple[float, float]:
         offsets = half * _NODES
         shares = _WEIGHTS * np.exp(-offsets * (centre + offsets / 2))  # over the centre's density
         shares /= shares.sum()
-        mean = float(shares @ offsets)
+        mean = float(shares @ offsets) if centre else 0.0  # an even law has none, to the bit
         return centre + mean, float(shares @ (offsets - mean) ** 2)
     at_low, at_high = (math.exp(-x * x / 2) / math.sqrt(2 * math.pi) for x in (low, high))
     mass = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
