@@ -61,8 +61,8 @@ def torch_rows(shape: tuple[int, int]) -> Iterator[Row]:
     )
     q = torch.empty(1024, 1024)
     yield "torch orthogonal_ 1024²", lambda: ours.orthogonal_(q), lambda: theirs.orthogonal_(q)
-    s = torch.empty(1024, 1024)
-    yield "torch sparse_ 1024²", lambda: ours.sparse_(s, 0.9), lambda: theirs.sparse_(s, 0.9)
+    s = torch.empty(3072, 3072)
+    yield "torch sparse_ 3072²", lambda: ours.sparse_(s, 0.9), lambda: theirs.sparse_(s, 0.9)
     for name, options in (("zeros_", ()), ("constant_", (0.3,)), ("eye_", ())):
         w = torch.empty(shape)
         yield (
