@@ -24,6 +24,10 @@ class NotObservableError(BadInputError):
     """A model that cannot be run here, though its parameters can be drawn: a sharded one."""
 
 
+class ValuelessError(BadInputError):
+    """A model whose values are asked for, and that has only shapes so far."""
+
+
 class NoRuleError(FirstlightError):
     """A parameter that no planning rule matched."""
 

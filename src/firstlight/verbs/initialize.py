@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from firstlight.errors import NotObservableError
+from firstlight.errors import NotObservableError, ValuelessError
 from firstlight.laws.addresses import checked_seed
 from firstlight.planning.choice import OWN, PLAN, contenders, renewed
 from firstlight.planning.choice import measured as ranked
@@ -63,8 +63,9 @@ def initialize(
         compare: as for `plan`; the plan is measured as calibrated, all starts with ``seed``.
 
     Returns:
-        A `Receipt` with ``.before`` and ``.after`` (None for a model sharded over processes, which
-        cannot be looked at as it runs), and in ``.model`` the model that carries the
+        A `Receipt` with ``.before`` (None for a model of shapes without values) and ``.after``
+        (both None for a torch model sharded over processes, which cannot be looked at as it
+        runs), and in ``.model`` the model that carries the
         weights; the forecast of its plan holds measured numbers where theory was off by more than
         a tenth.
 
@@ -87,6 +88,8 @@ def initialize(
     chosen, rival = planned(
         model, batch, technique=technique, wishes=wishes, loss=loss, target=target, step=step
     )
+    if before is None and batch is not None:  # shapes alone: what is measured needs values
+        model = apply(model, chosen, seed=seed, namespace=namespace).model
     if batches and calibrate is not False and any(entry.calibrate for entry in chosen):
         chosen = measured(model, chosen, iter(batches), seed=seed, namespace=namespace, step=step)
     if compare is not None:
@@ -102,9 +105,10 @@ def initialize(
         chosen = compared(chosen, compare, rival, trials)
     receipt = apply(model, chosen, seed=seed, namespace=namespace)
     after = _checked(receipt.model, batch, loss=loss, target=target, step=step)
-    if before is None or after is None:
+    if after is None:
         return receipt
-    seen = (ranked(PLAN, after.observation), ranked(OWN, before.observation))
+    seen = [ranked(PLAN, after.observation)]
+    seen += [] if before is None else [ranked(OWN, before.observation)]
     final = replace(
         receipt.plan,
         forecast=confirmed(chosen.forecast, after.observation),
@@ -114,9 +118,14 @@ def initialize(
 
 
 def _checked(model: Any, batch: Any, **how: Any) -> Checkup | None:
-    """A checkup; None where the model cannot be run here and nothing was given to run it on."""
+    """A checkup; None for a model without values.
+
+    None also where the model cannot be run here and nothing was given to run it on.
+    """
     try:
         return check(model, batch, **how)
+    except ValuelessError:
+        return None
     except NotObservableError:
         if batch is not None or any(given is not None for given in how.values()):
             raise

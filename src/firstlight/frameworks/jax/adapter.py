@@ -15,14 +15,16 @@ from firstlight.frameworks.jax import batches
 from firstlight.frameworks.jax.calibrating import calibrate
 from firstlight.frameworks.jax.held import placed_like
 from firstlight.frameworks.jax.jacobian import jacobian
-from firstlight.frameworks.jax.models import hold, is_model, view_of
+from firstlight.frameworks.jax.models import described, hold, is_model, view_of
 from firstlight.frameworks.jax.observing import observe
+from firstlight.frameworks.jax.sharding import asked, from_boxes, missing
 from firstlight.frameworks.jax.synthetic import synthetic_batch
 from firstlight.frameworks.jax.training import together, train
 from firstlight.frameworks.jax.training_data import as_data
 from firstlight.frameworks.jax.view import View
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
+from firstlight.records.held import Boxes, Held
 from firstlight.records.network import Network
 from firstlight.records.race import Recipe, Run, Together
 
@@ -36,7 +38,7 @@ class JaxAdapter:
 
     def inspect(self, model: Any) -> Network:
         """The parameters of a model, without running it."""
-        view = view_of(model)
+        view = described(model)
         return Network(name=view.name, framework=view.framework, parameters=view.parameters)
 
     def observe(
@@ -50,9 +52,12 @@ class JaxAdapter:
         optimizer: Any = None,
         lean: bool = False,
     ) -> Observation:
-        """One forward and backward pass; without a batch, on a synthetic one."""
+        """One forward and backward pass; without a batch, on a synthetic one.
+
+        ``lean``: of a model without values, what a plan needs that shapes can tell.
+        """
         return _observed(
-            view_of(model),
+            described(model) if lean else view_of(model),
             batch,
             loss=loss,
             target=target,
@@ -85,27 +90,45 @@ class JaxAdapter:
         self,
         model: Any,
         *,
-        local: bool = False,  # noqa: ARG002
+        local: bool = False,
     ) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Each parameter's canonical name and a copy of its values, of complex ones the moduli."""
+        """Each parameter's canonical name and a copy of its values, of complex ones the moduli.
+
+        ``local``: of an array that other hosts hold parts of, one after the other those that are
+        here.
+        """
         for name, array in view_of(model).arrays.items():
+            if local and not array.is_fully_addressable:
+                parts = {str(shard.index): shard.data for shard in array.addressable_shards}
+                here = [np.asarray(part.astype(jnp.float32)).ravel() for part in parts.values()]
+                yield name, np.concatenate(here)
+                continue
             # NumPy has no 16-bit type but its own half precision: both are widened.
             wide = array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
             value = np.array(wide)
             yield name, np.abs(value) if np.iscomplexobj(value) else value
 
-    def memory(self, model: Any) -> dict[str, NDArray[Any]]:  # noqa: ARG002
-        """Arrays of JAX are never written into."""
-        return {}
+    def memory(self, model: Any) -> dict[str, NDArray[Any] | Held | Boxes]:
+        """Nothing of JAX is written into; what lies on several devices is asked for in parts."""
+        found = {name: asked(array, name) for name, array in described(model).arrays.items()}
+        return {name: boxes for name, boxes in found.items() if boxes is not None}
 
-    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> Any:
+    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any] | Boxes]]) -> Any:
         """Write float32 values, rounded once (to nearest even) to each parameter's type.
+
+        Parameters without values become arrays, where their shardings say.
 
         Returns:
             An NNX module itself; of all else a new model of the form in which it was given.
         """
-        view = view_of(model)
-        return view.rebuild({**view.arrays, **_written(view, arrays)})
+        view = described(model)
+        full = {**view.arrays, **_written(view, arrays)}
+        for name in missing(full):
+            raise BadInputError(
+                f"{name}: kept by the plan, but abstract (ShapeDtypeStruct), it has no values; load"
+                " it, or plan it as well; nothing was written"
+            )
+        return view.rebuild(full)
 
     def several(self, batch: Any, *, inputs: Callable[[Any], Any] | None, most: int) -> list[Any]:
         """The batches in ``batch``; see `firstlight.frameworks.jax.batches.several`."""
@@ -211,5 +234,10 @@ def _observed(
     return observe(view, args, keywords, loss=loss, target=wanted, step=step, **how)
 
 
-def _written(view: View, arrays: Iterable[tuple[str, NDArray[Any]]]) -> dict[str, Any]:
-    return {name: placed_like(values, view.arrays[name]) for name, values in arrays}
+def _written(view: View, arrays: Iterable[tuple[str, NDArray[Any] | Boxes]]) -> dict[str, Any]:
+    return {
+        name: from_boxes(values, view.arrays[name], name)
+        if isinstance(values, Boxes)
+        else placed_like(values, view.arrays[name])
+        for name, values in arrays
+    }

@@ -17,6 +17,7 @@ from firstlight.frameworks.jax.losses import KINDS
 from firstlight.frameworks.jax.passing import Ends, Known, Pass, Shapes, Taken, arrays_in
 from firstlight.frameworks.jax.probes import came, reading_of, strained, sums_of
 from firstlight.frameworks.jax.program import Program
+from firstlight.frameworks.jax.sharding import is_abstract
 from firstlight.frameworks.jax.updates import relative_updates
 from firstlight.frameworks.jax.view import View
 from firstlight.frameworks.jax.waking import awake, waking
@@ -66,7 +67,7 @@ def observation(
         loss_name: what to call a loss that is not known.
     """
     program, ends, view = look.program, look.ends, look.view
-    host = {name: np.asarray(array) for name, array in view.arrays.items()}
+    host = {n: np.asarray(array) for n, array in view.arrays.items() if not is_abstract(array)}
     gradients: _Gradients = {}
     delta, restarted = dict(taken.delta), False
     if not lean:
@@ -123,7 +124,8 @@ def _readings(
 ) -> list[Reading]:
     found = []
     for index, probe in look.run.probes(careful=False).items():
-        if index < len(operations) and operations[index] == probe.operation:
+        seen = index in taken.value  # nothing is, of a model without values
+        if seen and index < len(operations) and operations[index] == probe.operation:
             reading = reading_of(probe, taken.value[index], delta.get(index))
             square, number = taken.raw.get(index, (None, 1))
             raw = None if square is None else float(square) / max(1, int(number))
@@ -144,7 +146,8 @@ def _parameters(
     if asleep:
         woken = waking(look.view.arrays, gradients, asleep, lambda a: look.taken(a).gradients)
     norms = {name: None if g is None else norm(np.asarray(g)) for name, g in gradients.items()}
-    readings = parameter_readings(host, look.program.parameters, norms, woken, lean=lean)
+    described = [p for p in look.program.parameters if p.name in host]
+    readings = parameter_readings(host, described, norms, woken, lean=lean)
     if optimizer is None or lean:
         return readings
     ratios = relative_updates(optimizer, look.view.arrays, gradients)
@@ -234,6 +237,8 @@ def _spread(look: Look, known: Known | None, taken: Taken) -> float | None:
 
 def _device(array: Array) -> str:
     """The first device that holds an array, in the words that torch has for one."""
+    if is_abstract(array):
+        return "none"
     device = min(array.devices(), key=lambda device: device.id)
     return device.platform if device.platform == "cpu" else f"{device.platform}:{device.id}"
 

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array, tree_util
 
 from firstlight.errors import BadInputError
+from firstlight.frameworks.jax.sharding import by_parts, is_abstract, target
 from firstlight.frameworks.jax.uses import Use, parameter_of
 from firstlight.frameworks.jax.view import View
 from firstlight.laws.addresses import canonical_name
@@ -63,7 +64,7 @@ def floating(value: Any) -> bool:
 
 
 def checked_arrays(model: str, arrays: Mapping[str, Any]) -> dict[str, Array]:
-    """The same as JAX arrays; refuses abstract ones, traced ones, and none at all.
+    """The same as JAX arrays, abstract ones as they are; refuses traced ones, and none at all.
 
     Raises:
         BadInputError: one line each.
@@ -73,11 +74,6 @@ def checked_arrays(model: str, arrays: Mapping[str, Any]) -> dict[str, Array]:
             f"model: {model} has no floating parameters, so there is nothing to initialize"
         )
     for name, value in arrays.items():
-        if isinstance(value, jax.ShapeDtypeStruct):
-            raise BadInputError(
-                f"{name}: abstract (ShapeDtypeStruct), it has a shape and no values; build the"
-                " model outside of jax.eval_shape first"
-            )
         if isinstance(value, jax.core.Tracer):
             raise BadInputError(
                 f"{name}: is being traced and has no values; call Firstlight outside of jit, grad"
@@ -89,7 +85,7 @@ def checked_arrays(model: str, arrays: Mapping[str, Any]) -> dict[str, Array]:
                 " training step"
             )
     return {
-        name: value if isinstance(value, Array) else jnp.asarray(value)
+        name: value if isinstance(value, Array) or is_abstract(value) else jnp.asarray(value)
         for name, value in arrays.items()
     }
 
@@ -158,12 +154,24 @@ def _rank(node: Any, path: Sequence[Any]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def placed_like(values: np.ndarray[Any, Any] | Array, old: Array) -> Array:
-    """Values as an array of the type and at the place of another, rounded once to nearest even."""
+def placed_like(values: Any, old: Any) -> Any:
+    """Values as an array of the type and at the place of another, rounded once to nearest even.
+
+    Args:
+        values: of NumPy or JAX; shapes without values stay what they are.
+        old: an array, or its shape with or without a sharding.
+    """
+    if is_abstract(values):
+        return values
     new = values if isinstance(values, Array) else np.asarray(values)
     if new.dtype != old.dtype:
         new = new.astype(old.dtype)
-    if isinstance(new, Array) and new.sharding == old.sharding:
-        return new
-    # Uncommitted arrays follow the others of a computation; `device_put` would commit them.
-    return jax.device_put(new, old.sharding) if old.committed else jnp.asarray(new)
+    if isinstance(new, Array) and (is_abstract(old) or new.sharding == old.sharding):
+        return new  # made for it
+    goal = target(old, "model")
+    if goal is None:
+        return jnp.asarray(new)
+    if isinstance(new, Array):
+        return jax.device_put(new, goal)
+    # Not `device_put`: other hosts may hold other parts.
+    return by_parts(new.shape, goal, lambda part: new[tuple(slice(r.start, r.stop) for r in part)])

@@ -21,6 +21,7 @@ from firstlight.frameworks.jax.flax_layouts import read
 from firstlight.frameworks.jax.functions import Leaves
 from firstlight.frameworks.jax.held import Held, parameters_of, placed_like, tree_names
 from firstlight.frameworks.jax.pairs import binding
+from firstlight.frameworks.jax.sharding import is_abstract, started
 from firstlight.frameworks.jax.synthetic import guesses, runs
 from firstlight.frameworks.jax.uses import Use, guessed, layout, vector, weight
 from firstlight.frameworks.jax.view import View
@@ -42,7 +43,7 @@ def hold(model: Any, module: nn.Module, variables: Mapping[str, Any]) -> Held:
     is_bound = isinstance(model, nn.Module)
     bare = "params" not in variables
     collections = {"params": variables} if bare else dict(variables)
-    leaves = Leaves(meta.unbox(collections["params"]))
+    leaves = Leaves(_unboxed(collections["params"]))
     arrays = leaves.arrays(kind)
     state = {name: held for name, held in collections.items() if name != "params"}
     random = tuple(getattr(model.scope, "rngs", None) or ()) if is_bound else ()
@@ -52,7 +53,7 @@ def hold(model: Any, module: nn.Module, variables: Mapping[str, Any]) -> Held:
         return boxed if bare else _like(variables, {"params": boxed, **kept})
 
     def made(given: Mapping[str, Array], key: Array) -> Any:
-        filled_in = variables_of(given, state)
+        filled_in = variables_of(given, _started(state))
         if is_bound:
             streams = _streams(key, random)
             return module.bind(filled_in, rngs=streams, mutable=_NO_PARAMETERS)
@@ -88,7 +89,7 @@ def hold(model: Any, module: nn.Module, variables: Mapping[str, Any]) -> Held:
 
     def rebuild(given: Mapping[str, Array]) -> Any:
         fresh = {name: placed_like(given[name], old) for name, old in arrays.items()}
-        written = variables_of(fresh, state)
+        written = variables_of(fresh, _started(state, placed=True))
         if is_bound:
             scope = model.scope
             return module.bind(written, rngs=dict(scope.rngs), mutable=scope.mutable)
@@ -152,6 +153,39 @@ def _boxed(old: Any, new: Any) -> Any:
         return box.replace_boxed(value) if is_box(box) else value
 
     return tree_util.tree_map(put, old, new, is_leaf=is_box)
+
+
+def _unboxed(tree: Any) -> Any:
+    """The arrays without their boxes; of shapes, with the sharding that their boxes tell."""
+
+    def unboxed(box: Any) -> Any:
+        if not isinstance(box, meta.Partitioned):
+            return box.unbox() if isinstance(box, meta.AxisMetadata) else box
+        value: Any = box.unbox(apply_constraint=False)
+        mesh = box.mesh or jax.sharding.get_mesh()
+        if not is_abstract(value) or value.sharding is not None or mesh.empty:
+            return value
+        goal = jax.sharding.NamedSharding(mesh, box.get_partition_spec())
+        return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=goal)
+
+    return tree_util.tree_map(
+        unboxed, tree, is_leaf=lambda value: isinstance(value, meta.AxisMetadata)
+    )
+
+
+def _started(state: Mapping[str, Any], *, placed: bool = False) -> Mapping[str, Any]:
+    """State with values: running statistics without any as they start, all else as it is."""
+
+    def value_of(path: Any, value: Any) -> Any:
+        if not is_abstract(value):
+            return value
+        here = value if placed else jax.ShapeDtypeStruct(value.shape, value.dtype)
+        return started(str(getattr(path[-1], "key", "")), here)
+
+    return {
+        name: tree_util.tree_map_with_path(value_of, held) if name == "batch_stats" else held
+        for name, held in state.items()
+    }
 
 
 def _like(old: Mapping[str, Any], new: dict[str, Any]) -> Any:

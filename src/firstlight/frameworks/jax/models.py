@@ -14,6 +14,7 @@ from jax import tree_util
 
 from firstlight.errors import BadInputError
 from firstlight.frameworks.jax.held import Held
+from firstlight.frameworks.jax.sharding import check_values
 from firstlight.frameworks.jax.view import View
 
 
@@ -58,7 +59,24 @@ def view_of(model: Any) -> View:
     return hold(model).view
 
 
+def described(model: Any) -> View:
+    """The view of a model whose arrays may be shapes without values: what can be told without."""
+    return _hold(model).view
+
+
 def hold(model: Any) -> Held:
+    """A model with its values as this room holds it; see `_hold`.
+
+    Raises:
+        BadInputError: as there.
+        ValuelessError: its arrays are abstract.
+    """
+    held = _hold(model)
+    check_values(held.view.arrays)
+    return held
+
+
+def _hold(model: Any) -> Held:
     """A model as this room holds it.
 
     Args:
@@ -67,8 +85,8 @@ def hold(model: Any) -> Held:
             (function, parameters, state), of Haiku ``(transformed.apply, parameters)``.
 
     Raises:
-        BadInputError: a model without its variables, without floating parameters, or one whose
-            arrays are abstract; one line each.
+        BadInputError: a model without its variables, or without floating parameters; one line
+            each.
     """
     if _is_nnx(model):
         from firstlight.frameworks.jax import nnx_models

@@ -21,6 +21,7 @@ from firstlight.frameworks.jax.held import (
     parameters_of,
     placed_like,
 )
+from firstlight.frameworks.jax.sharding import is_abstract, started
 from firstlight.frameworks.jax.uses import Use
 from firstlight.frameworks.jax.view import View
 from firstlight.laws.addresses import canonical_name
@@ -103,6 +104,11 @@ def hold(model: nnx.Module) -> Held:
     def rebuild(given: Mapping[str, Array]) -> nnx.Module:
         for name, variable in variables.items():
             variable.set_value(placed_like(given[name], variable.get_value()))
+        for path, _, variable in _occurrences(model):
+            if isinstance(variable, nnx.BatchStat | nnx.RngState):
+                value = variable.get_value()
+                if is_abstract(value):
+                    variable.set_value(started(str(path[-1]), value))
         return model
 
     def call(
@@ -166,12 +172,12 @@ class _State:
             for path, variable in self._parameters
         ]
         streams = [
-            (path, variable.replace(_fresh(variable.get_value(), key, number)))
+            (path, variable.replace(_fresh(_filled(path, variable.get_value()), key, number)))
             for number, (path, variable) in enumerate(self._streams)
         ]
         # The copy would write its state into the variables of ``rest`` otherwise.
         state = [
-            (path, v.replace(v.get_value()) if isinstance(v, nnx.Variable) else v)
+            (path, v.replace(_filled(path, v.get_value())) if isinstance(v, nnx.Variable) else v)
             for path, v in nnx.to_flat_state(rest)
         ]
         copy: nnx.Module = nnx.merge(
@@ -185,6 +191,13 @@ class _State:
     def taken(self, copy: nnx.Module) -> Any:
         """The rest of a module that has run: batch statistics, counts."""
         return nnx.split(copy, *self._split)[-1]
+
+
+def _filled(path: _Path, value: Any) -> Any:
+    """State for a pass over a model without values, wherever it is to lie later."""
+    if not is_abstract(value):
+        return value
+    return started(str(path[-1]), jax.ShapeDtypeStruct(value.shape, value.dtype))
 
 
 def _fresh(old: Array, key: Array, number: int) -> Array:

@@ -14,8 +14,9 @@ from firstlight.frameworks.jax import ends as ending
 from firstlight.frameworks.jax import losses
 from firstlight.frameworks.jax.ends import shapes_in
 from firstlight.frameworks.jax.gathering import Look, observation
-from firstlight.frameworks.jax.passing import Ends, Pass, Shapes, arrays_in, shapes_of
+from firstlight.frameworks.jax.passing import Ends, Pass, Shapes, Taken, arrays_in, shapes_of
 from firstlight.frameworks.jax.program import trace
+from firstlight.frameworks.jax.sharding import missing, plain_shapes
 from firstlight.frameworks.jax.updates import transformation
 from firstlight.frameworks.jax.view import View
 from firstlight.records.checkup import Observation
@@ -46,7 +47,8 @@ def observe(
         target: for the loss; a loss that fits is inferred if only a target is given.
         step: (model, batch) → scalar loss, for everything else.
         optimizer: a gradient transformation of optax, whose first update is then judged.
-        lean: only what a plan needs: no backward pass, no geometry of weights.
+        lean: only what a plan needs: no backward pass, no geometry of weights. Arrays may then be
+            shapes without values, and nothing is measured at the operations.
 
     Returns:
         The measurements.
@@ -68,6 +70,8 @@ def observe(
         transformation(optimizer)  # refuse a wrong one before anything runs
     if step is not None:
         view = replace(view, run=lambda model, given, _: step(model, *given))
+    known = not missing(view.arrays)
+    view = replace(view, arrays=plain_shapes(view.arrays))
     key = jax.random.key(SEED)
     batch = arrays_in((args, keywords))
     samples = next((int(a.shape[0]) for a in batch if a.ndim > 0), 1)
@@ -89,7 +93,7 @@ def observe(
     )
     look = Look(view, program, shapes, ends, run, leaves, key, arrays_in(target))
     with _blaming(view.name, batch):
-        taken = look.taken()
+        taken = look.taken() if known else Taken(value={})
     name = str(getattr(loss, "__name__", loss))
     return observation(
         look,

@@ -6,7 +6,7 @@ Only what these numbers depend on is computed, by one compiled function for all 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,15 +30,27 @@ def told(
     Args:
         flow: the steps.
         asked: what kind of answer, about which value, and the shape of the operation's result.
-        values: the arguments of the flat list; abstract ones give no answers.
+        values: the arguments of the flat list; what depends on abstract ones gets no answer.
     """
-    if not asked or any(isinstance(value, jax.ShapeDtypeStruct) for value in values):
-        return [() for _ in asked]
+    given = {i: v for i, v in enumerate(values) if not isinstance(v, jax.ShapeDtypeStruct)}
+    if len(given) < len(values):
+        every, unknown = asked, frozenset(range(len(values))) - given.keys()
+        asked = [one for one in every if not _leans_on(flow, one[1], unknown)] if given else []
+        answers = iter(_answers(flow, asked, given))
+        return [next(answers) if one in asked else () for one in every]
+    return _answers(flow, asked, given)
+
+
+def _answers(
+    flow: Flow, asked: Sequence[tuple[str, Atom, tuple[int, ...]]], given: Mapping[int, Any]
+) -> list[Options]:
+    if not asked:
+        return []
     atoms = [atom for _, atom, _ in asked]
     places = _needed(flow, atoms)
 
     def compute(arguments: Sequence[Any]) -> list[Any]:
-        known: dict[int, Any] = dict(enumerate(arguments))
+        known: dict[int, Any] = dict(zip(given, arguments, strict=True))
         for place in places:
             step = flow.steps[place]
             read = [a.value if isinstance(a, Constant) else known[a] for a in step.inputs]
@@ -46,11 +58,17 @@ def told(
         found = [a.value if isinstance(a, Constant) else known[a] for a in atoms]
         return [_reduced(kind, value) for (kind, _, _), value in zip(asked, found, strict=True)]
 
-    answers = jax.device_get(evaluated(compute, list(values)))
+    answers = jax.device_get(evaluated(compute, list(given.values())))
     return [
         _option(kind, shape, answer)
         for (kind, _, shape), answer in zip(asked, answers, strict=True)
     ]
+
+
+def _leans_on(flow: Flow, atom: Atom, unknown: Collection[int]) -> bool:
+    """Whether a value depends on arguments that have no values."""
+    read = {atom} | {a for place in _needed(flow, [atom]) for a in flow.steps[place].inputs}
+    return any(isinstance(a, int) and a in unknown for a in read)
 
 
 def _needed(flow: Flow, atoms: Sequence[Atom]) -> list[int]:
