@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
-from firstlight.records.held import Held
+from firstlight.records.held import Boxes, Held
 from firstlight.records.network import Network
 from firstlight.records.race import Recipe, Run, Together
 
@@ -66,7 +66,7 @@ class Adapter(Protocol):
         """
         ...
 
-    def memory(self, model: Any) -> Mapping[str, NDArray[Any] | Held]:
+    def memory(self, model: Any) -> Mapping[str, NDArray[Any] | Held | Boxes]:
         """The parameters' own memory, of those that can be drawn into; may be empty.
 
         Writable float32, float64, float16, or uint16 with the bits of bfloat16. Of a parameter
@@ -74,7 +74,7 @@ class Adapter(Protocol):
         """
         ...
 
-    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any] | Held]]) -> Any:
+    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any] | Held | Boxes]]) -> Any:
         """Write values (float32 if drawn) into named parameters, rounding once to their type.
 
         Where an array *is* what `memory` gave, its values have been written already.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,3 +23,17 @@ class Held:
     shape: tuple[int, ...]
     runs: tuple[tuple[range, ...], ...]
     memory: NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Boxes:
+    """A tensor whose parts are asked for one by one, each where it belongs.
+
+    Args:
+        shape: of the whole tensor.
+        draw: (consecutive places along each stored axis, memory of their lengths): fills the memory
+            with what the whole has there; None in the question, set in the answer.
+    """
+
+    shape: tuple[int, ...]
+    draw: Callable[[Sequence[range], NDArray[Any]], object] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from firstlight.errors import BadInputError, NotDrawableError
 from firstlight.laws.addresses import checked_seed
 from firstlight.laws.draw import draw
-from firstlight.laws.holding import draw_held
+from firstlight.laws.holding import draw_held, is_elementwise
 from firstlight.laws.structured import check_drawable
 from firstlight.planning.rules.entries import LOADED
 from firstlight.records.adapter import Adapter
-from firstlight.records.held import Held
+from firstlight.records.held import Boxes, Held
 from firstlight.records.network import Parameter
 from firstlight.records.plan import Achieved, Plan, PlanEntry, Receipt, ReceiptEntry
 from firstlight.verbs.adapters import adapter_for
@@ -52,18 +52,38 @@ def _drawn_here(entry: PlanEntry, held: Held, seed: int, namespace: str) -> Held
     return held
 
 
+def _by_box(entry: PlanEntry, asked: Boxes, seed: int, namespace: str) -> Boxes:
+    """The tensor, to be drawn part by part."""
+    assert entry.law is not None
+    law = entry.law
+
+    def fill(part: Sequence[range], memory: NDArray[Any]) -> None:
+        held = Held(shape=asked.shape, runs=tuple((run,) for run in part), memory=memory)
+        draw_held(
+            law,
+            entry.layout,
+            held,
+            name=entry.address or entry.name,
+            seed=seed,
+            namespace=namespace,
+            zero_row=entry.zero_row,
+        )
+
+    return replace(asked, draw=fill)
+
+
 def arrays(
     adapter: Adapter,
     model: Any,
     plan: Plan,
     seed: int,
     namespace: str,
-    memory: Mapping[str, NDArray[Any] | Held] | None = None,
-) -> Iterator[tuple[str, NDArray[Any] | Held]]:
+    memory: Mapping[str, NDArray[Any] | Held | Boxes] | None = None,
+) -> Iterator[tuple[str, NDArray[Any] | Held | Boxes]]:
     """Name and values of each parameter that a plan draws; rows that stay are the model's own.
 
     With ``memory``, from `Adapter.memory`, whole parameters are drawn straight into it, and of
-    shared ones what this process holds.
+    shared ones what this process holds, or part by part as the framework asks for them.
     """
     before: dict[str, NDArray[Any]] | None = None
     for entry in plan:
@@ -72,6 +92,11 @@ def arrays(
             if isinstance(out, Held):
                 yield entry.name, _drawn_here(entry, out, seed, namespace)
                 continue
+            if isinstance(out, Boxes):
+                if entry.rows is None and entry.law is not None and is_elementwise(entry.law):
+                    yield entry.name, _by_box(entry, out, seed, namespace)
+                    continue
+                out = None
             if entry.rows is None:
                 yield entry.name, drawn(entry, seed, namespace, out)
                 continue

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from firstlight.errors import BadInputError
 from firstlight.frameworks.jax import batches
 from firstlight.frameworks.jax.calibrating import calibrate
-from firstlight.frameworks.jax.held import placed_like
+from firstlight.frameworks.jax.held import from_boxes, placed_like, spread
 from firstlight.frameworks.jax.jacobian import jacobian
 from firstlight.frameworks.jax.models import hold, is_model, view_of
 from firstlight.frameworks.jax.observing import observe
@@ -23,6 +23,7 @@ from firstlight.frameworks.jax.training_data import as_data
 from firstlight.frameworks.jax.view import View
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
+from firstlight.records.held import Boxes, Held
 from firstlight.records.network import Network
 from firstlight.records.race import Recipe, Run, Together
 
@@ -85,20 +86,29 @@ class JaxAdapter:
         self,
         model: Any,
         *,
-        local: bool = False,  # noqa: ARG002
+        local: bool = False,
     ) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Each parameter's canonical name and a copy of its values, of complex ones the moduli."""
+        """Each parameter's canonical name and a copy of its values, of complex ones the moduli.
+
+        ``local``: of an array that other hosts share, one after the other the parts that are here.
+        """
         for name, array in view_of(model).arrays.items():
+            if local and not array.is_fully_addressable:
+                parts = {str(shard.index): shard.data for shard in array.addressable_shards}
+                here = [np.asarray(part.astype(jnp.float32)).ravel() for part in parts.values()]
+                yield name, np.concatenate(here)
+                continue
             # NumPy has no 16-bit type but its own half precision: both are widened.
             wide = array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
             value = np.array(wide)
             yield name, np.abs(value) if np.iscomplexobj(value) else value
 
-    def memory(self, model: Any) -> dict[str, NDArray[Any]]:  # noqa: ARG002
-        """Arrays of JAX are never written into."""
-        return {}
+    def memory(self, model: Any) -> dict[str, NDArray[Any] | Held | Boxes]:
+        """Nothing of JAX is written into; what lies on several devices is asked for in parts."""
+        found = {name: spread(array) for name, array in view_of(model).arrays.items()}
+        return {name: boxes for name, boxes in found.items() if boxes is not None}
 
-    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> Any:
+    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any] | Boxes]]) -> Any:
         """Write float32 values, rounded once (to nearest even) to each parameter's type.
 
         Returns:
@@ -211,5 +221,10 @@ def _observed(
     return observe(view, args, keywords, loss=loss, target=wanted, step=step, **how)
 
 
-def _written(view: View, arrays: Iterable[tuple[str, NDArray[Any]]]) -> dict[str, Any]:
-    return {name: placed_like(values, view.arrays[name]) for name, values in arrays}
+def _written(view: View, arrays: Iterable[tuple[str, NDArray[Any] | Boxes]]) -> dict[str, Any]:
+    return {
+        name: from_boxes(values, view.arrays[name])
+        if isinstance(values, Boxes)
+        else placed_like(values, view.arrays[name])
+        for name, values in arrays
+    }

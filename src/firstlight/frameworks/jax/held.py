@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, tree_util
+from numpy.typing import NDArray
 
 from firstlight.errors import BadInputError
 from firstlight.frameworks.jax.uses import Use, parameter_of
 from firstlight.frameworks.jax.view import View
 from firstlight.laws.addresses import canonical_name
 from firstlight.laws.naming import addresses
+from firstlight.records.held import Boxes
 from firstlight.records.network import Parameter
 
 
@@ -167,3 +169,34 @@ def placed_like(values: np.ndarray[Any, Any] | Array, old: Array) -> Array:
         return new
     # Uncommitted arrays follow the others of a computation; `device_put` would commit them.
     return jax.device_put(new, old.sharding) if old.committed else jnp.asarray(new)
+
+
+_MEMORY: dict[str, Any] = {"float32": np.float32, "float64": np.float64, "float16": np.float16}
+_MEMORY |= {"bfloat16": np.uint16}
+"""What numbers of a type are drawn into; uint16 holds the bits of bfloat16."""
+
+
+def spread(array: Array) -> Boxes | None:
+    """The question for a tensor that lies on several devices: each of them gets its part alone."""
+    if len(array.sharding.device_set) < 2 or str(array.dtype) not in _MEMORY:
+        return None
+    return Boxes(shape=tuple(array.shape))
+
+
+def from_boxes(boxes: Boxes, old: Array) -> Array:
+    """An array at the place of another; each part is drawn once, whoever else holds it too."""
+    assert boxes.draw is not None
+    fill = boxes.draw
+    parts: dict[tuple[range, ...], NDArray[Any]] = {}
+
+    def part(index: tuple[slice, ...] | None) -> NDArray[Any]:
+        whole = (slice(None),) * len(boxes.shape)
+        ranges = [range(*s.indices(n)) for s, n in zip(index or whole, boxes.shape, strict=True)]
+        key = tuple(ranges)
+        if key not in parts:
+            out = np.empty(tuple(map(len, ranges)), _MEMORY[str(old.dtype)])
+            fill(ranges, out)
+            parts[key] = out.view(old.dtype)
+        return parts[key]
+
+    return jax.make_array_from_callback(old.shape, old.sharding, part)
