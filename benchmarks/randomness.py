@@ -2,6 +2,7 @@
 
     python benchmarks/randomness.py            # about 15 minutes; apt-get install dieharder
     python benchmarks/randomness.py --pairs    # only the pairs of neighbours: seconds
+    python benchmarks/randomness.py --streams repeated    # a control, which must fail
 
 A word of an interleaved stream comes from another name, seed, row or stacked matrix than the word
 before it: what a generator shares between such streams shows as a pattern between neighbours, which
@@ -82,6 +83,12 @@ def near_keys() -> Iterator[Words]:
     return _interleaved([(i & 31, i >> 5) for i in range(SIDE)])
 
 
+def repeated() -> Iterator[Words]:
+    """A control that must fail: 512 names in turn, each twice, as if two layers were alike."""
+    return _interleaved([stream_key(0, f"layers.{i // 2}.weight") for i in range(SIDE)])
+
+
+CONTROL = "repeated"
 STREAMS: dict[str, Callable[[], Iterator[Words]]] = {
     "one tensor": one_tensor,
     "down columns": down_columns,
@@ -89,6 +96,7 @@ STREAMS: dict[str, Callable[[], Iterator[Words]]] = {
     "seeds": seeds,
     "stacks": stacks,
     "near keys": near_keys,
+    CONTROL: repeated,
 }
 
 
@@ -174,7 +182,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", action="store_true", help="no dieharder")
     parser.add_argument("--bits", type=int, default=22, help="log₂ of the words of a pair")
-    parser.add_argument("--streams", nargs="*", default=list(STREAMS), choices=list(STREAMS))
+    usual = [stream for stream in STREAMS if stream != CONTROL]
+    parser.add_argument("--streams", nargs="*", default=usual, choices=list(STREAMS))
     parser.add_argument("--tests", nargs="*", default=list(TESTS))
     options = parser.parse_args()
     pairs(options.bits)

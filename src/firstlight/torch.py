@@ -23,6 +23,7 @@ from typing import ParamSpec
 
 from torch import Tensor
 
+from firstlight.frameworks.torch.buffers import materialise
 from firstlight.frameworks.torch.filling import PACKS, Where, technique_function
 from firstlight.frameworks.torch.initializers import (
     constant_,
@@ -76,6 +77,7 @@ __all__ = [
     "lecun_normal_",
     "lecun_truncated_normal_",
     "lecun_uniform_",
+    "materialise",
     "mimetic_",
     "mirrored_",
     "normal",

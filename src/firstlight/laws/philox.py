@@ -21,6 +21,7 @@ _LOWER = int(sys.byteorder == "big")  # of the two words of a product in memory
 _SHORT = 1 << 10
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+_ZERO = np.zeros((), np.uint64)
 
 
 def philox4x32(
@@ -75,7 +76,10 @@ def words(key: tuple[int, int], rows: range, columns: range) -> Words:
     first, last = columns.start // 4, -(-columns.stop // 4)
     block = np.arange(first, last, dtype=np.uint64)
     row = np.arange(rows.start, rows.stop, dtype=np.uint64)[:, None]
-    lanes = philox4x32((block & _LOW, block >> _HALF, row & _LOW, row >> _HALF), key)
+    if max(last, rows.stop) <= 1 << 32:
+        lanes = philox4x32((block, _ZERO, row, _ZERO), key)
+    else:
+        lanes = philox4x32((block & _LOW, block >> _HALF, row & _LOW, row >> _HALF), key)
     interleaved = np.empty((len(rows), last - first, 4), np.uint32)
     for index, lane in enumerate(lanes):
         interleaved[..., index] = lane

@@ -136,3 +136,44 @@ def tie_again(model: nn.Module, ties: Iterable[tuple[str, ...]]) -> None:
         for name in others:
             path, _, local = name.rpartition(".")
             model.get_submodule(path)._parameters[local] = parameter
+
+
+def materialise(model: nn.Module, device: torch.device | str = "cpu") -> tuple[str, ...]:
+    """Give a model on the meta device memory: parameters without values, buffers with theirs.
+
+    Like ``model.to_empty``, but ties stay, buffers get what the model's own code gives them, and
+    tensors that have values keep them. `apply` fills the parameters; until then they hold whatever
+    the memory held.
+
+    Args:
+        model: changed.
+        device: of the new tensors.
+
+    Returns:
+        The buffers that nothing could rebuild; they are still on the meta device.
+
+    >>> import firstlight as fl
+    >>> with torch.device("meta"):
+    ...     model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 2))
+    >>> plan = fl.plan(model)
+    >>> materialise(model)
+    ()
+    >>> _ = fl.apply(model, plan, seed=0)
+    >>> fl.audit(model)["0.bias"].laws[0].words
+    'zeros'
+    """
+    states = rebuild_buffers(model, device)
+    new: dict[int, nn.Parameter] = {}
+    old: list[nn.Parameter] = []  # held, so that no identity comes twice
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is None or not parameter.is_meta:
+                continue
+            if id(parameter) not in new:
+                empty = torch.empty_like(parameter, device=device)
+                made = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+                vars(made).update(vars(parameter))
+                new[id(parameter)] = made
+                old.append(parameter)
+            module._parameters[name] = new[id(parameter)]
+    return tuple(state.name for state in states if not state.rebuilt)

@@ -32,8 +32,9 @@ def check_values_present(model: nn.Module) -> None:
     for name, parameter in named_tensors(model).items():
         if parameter.is_meta:
             raise BadInputError(
-                f"{name}: on the meta device, it has no values; plan and apply first"
-                " (firstlight.plan(model) needs none; apply it on a device that has memory)"
+                f"{name}: on the meta device, it has no values; plan and apply first:"
+                " firstlight.plan(model) needs none, firstlight.torch.materialise(model) gives it"
+                " memory, firstlight.stream(model, folder) writes files without any"
             )
 
 
