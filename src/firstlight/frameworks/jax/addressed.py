@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from firstlight.errors import BadInputError
 from firstlight.frameworks.jax.kernel_axes import KernelAxes
+from firstlight.frameworks.jax.sharding import WRITABLE, Part, by_parts, concrete, cut
 from firstlight.laws.addresses import checked_seed
 from firstlight.laws.complex_values import draw_complex
 from firstlight.laws.draw import draw
+from firstlight.laws.holding import is_elementwise
 from firstlight.laws.memory import aligned
+from firstlight.laws.parts import draw_part
 from firstlight.records.law import Constant, Identity, Law
 from firstlight.records.network import Fans, Layout
 
@@ -90,8 +93,9 @@ def dtype_of(dtype: Any) -> np.dtype[Any]:
     return np.dtype(jax.dtypes.canonicalize_dtype(asked))
 
 
-_WRITABLE = ("float32", "float64", "float16", "bfloat16")
-"""What laws write without a copy; others, float8 say, are rounded from float32."""
+def _is_tracing() -> bool:
+    """Whether JAX is writing down a program, and arrays made now are constants in it."""
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
 def _array(values: NDArray[Any]) -> Array:
@@ -146,7 +150,9 @@ class Addressed:
             key: of ``jax.random``, of either kind; None if seed and name are given.
             shape: of the array.
             dtype: floating or complex; the initializer's own by default, then JAX's.
-            out_sharding: where the array goes.
+            out_sharding: where the array goes: a sharding, or a spec of the mesh that is set. Out
+                of jit elementwise laws draw each part alone; a compiled program gets the whole from
+                the host.
 
         Raises:
             BadInputError: a shape that the law cannot fill, a dtype or a key that is none.
@@ -160,21 +166,34 @@ class Addressed:
         if isinstance(law, Constant):
             return _placed(jnp.full(shape, law.value, exact), out_sharding)
 
-        def numbers(words: Words) -> NDArray[Any]:
+        def numbers(words: Words, part: Part | None = None) -> NDArray[Any]:
             seed, name, namespace = self.address.of(words)
+            at: dict[str, Any] = {"name": name, "seed": seed, "namespace": namespace}
             if exact.kind == "c":
-                parts = draw_complex(law, layout, name=name, seed=seed, namespace=namespace)
-                return parts.astype(exact, copy=False)
-            written = exact if exact.name in _WRITABLE else np.dtype(np.float32)
-            out = aligned(shape, written)
-            draw(law, layout, name=name, seed=seed, namespace=namespace, out=out)
+                return draw_complex(law, layout, **at).astype(exact, copy=False)
+            written = exact if exact.name in WRITABLE else np.dtype(np.float32)
+            if part is None:
+                out = draw(law, layout, **at, out=aligned(shape, written))
+            else:
+                out = aligned(tuple(map(len, part)), written)
+                draw_part(law, layout, part, **at, out=out)
             return out.astype(exact, copy=False)
 
+        def made(words: Words) -> Array:
+            if out_sharding is not None and not _is_tracing():
+                goal = concrete(out_sharding)
+                if isinstance(goal, jax.sharding.Sharding):
+                    alone = exact.kind != "c" and is_elementwise(law)
+                    if alone:
+                        return by_parts(shape, goal, lambda part: numbers(words, part))
+                    return cut(numbers(words), goal)
+            return _placed(_array(numbers(words)), out_sharding)
+
         if self.address.complete and not isinstance(key, jax.core.Tracer):
-            return _placed(_array(numbers(np.zeros(0, np.uint32))), out_sharding)
+            return made(np.zeros(0, np.uint32))
         words = key_words(key)
         if not isinstance(words, jax.core.Tracer):
-            return _placed(_array(numbers(np.asarray(words))), out_sharding)
+            return made(np.asarray(words))
 
         def host(words: Any) -> NDArray[Any]:
             every = np.asarray(words)

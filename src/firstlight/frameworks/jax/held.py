@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array, tree_util
 
 from firstlight.errors import BadInputError
-from firstlight.frameworks.jax.sharding import by_parts, is_abstract, target
+from firstlight.frameworks.jax.sharding import cut, is_abstract, target
 from firstlight.frameworks.jax.uses import Use, parameter_of
 from firstlight.frameworks.jax.view import View
 from firstlight.laws.addresses import canonical_name
@@ -171,7 +171,4 @@ def placed_like(values: Any, old: Any) -> Any:
     goal = target(old, "model")
     if goal is None:
         return jnp.asarray(new)
-    if isinstance(new, Array):
-        return jax.device_put(new, goal)
-    # Not `device_put`: other hosts may hold other parts.
-    return by_parts(new.shape, goal, lambda part: new[tuple(slice(r.start, r.stop) for r in part)])
+    return jax.device_put(new, goal) if isinstance(new, Array) else cut(new, goal)

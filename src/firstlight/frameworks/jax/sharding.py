@@ -22,8 +22,8 @@ from firstlight.records.held import Boxes
 Part = tuple[range, ...]
 """Consecutive places along each axis."""
 
-_WRITABLE = ("float32", "float64", "float16", "bfloat16")
-"""What laws write as it is; of other types the whole is drawn and cast."""
+WRITABLE = ("float32", "float64", "float16", "bfloat16")
+"""What laws write without a copy; others, float8 say, are rounded from float32."""
 
 
 def is_abstract(array: Any) -> bool:
@@ -86,6 +86,15 @@ def by_parts(
     return jax.make_array_from_single_device_arrays(shape, sharding, ordered)
 
 
+def cut(values: NDArray[Any], sharding: Sharding) -> Array:
+    """A whole, of which each device gets its part; other hosts may hold other parts."""
+    return by_parts(
+        values.shape,
+        sharding,
+        lambda part: values[tuple(slice(run.start, run.stop) for run in part)],
+    )
+
+
 def asked(array: Any, name: str) -> Boxes | None:
     """The question for a tensor that is drawn part by part; None for one that is drawn whole.
 
@@ -93,7 +102,7 @@ def asked(array: Any, name: str) -> Boxes | None:
         array: that the parameter is now, or its shape.
         name: of the parameter, for errors.
     """
-    if str(array.dtype) not in _WRITABLE:
+    if str(array.dtype) not in WRITABLE:
         return None
     sharding = target(array, name)
     if sharding is None or len(sharding.device_set) < 2:

@@ -14,6 +14,7 @@ from firstlight.errors import BadInputError
 from firstlight.frameworks.keras import models, seeds
 from firstlight.records.calibration import Calibration
 from firstlight.records.checkup import JacobianReading, Observation
+from firstlight.records.held import Boxes, Held
 from firstlight.records.network import Network
 from firstlight.records.race import Recipe, Run, Together
 
@@ -103,11 +104,11 @@ class KerasAdapter:
         """Each parameter's canonical name and a copy of its values, gates in torch's order."""
         return models.values(model)
 
-    def memory(self, model: Any) -> dict[str, NDArray[Any]]:  # noqa: ARG002
-        """None: a variable takes its values by assignment."""
-        return {}
+    def memory(self, model: Any) -> dict[str, NDArray[Any] | Held | Boxes]:
+        """Variables are assigned to; what lies on several devices is asked for in parts."""
+        return dict(models.memory(model))
 
-    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any]]]) -> Any:
+    def write(self, model: Any, arrays: Iterable[tuple[str, NDArray[Any] | Held | Boxes]]) -> Any:
         """Write float32 values, rounded once to each variable's type."""
         return models.write(model, arrays)
 

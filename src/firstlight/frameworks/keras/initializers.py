@@ -9,6 +9,7 @@ import operator
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from inspect import Signature
 from math import prod
 from typing import Any, ClassVar
@@ -20,14 +21,16 @@ from numpy.typing import NDArray
 from firstlight.errors import BadInputError
 from firstlight.frameworks.keras.asking import Asker, who_asks
 from firstlight.frameworks.keras.kernels import Drawing, by_axes, by_rank, by_roles, drawing_of
-from firstlight.frameworks.keras.placing import drawn_as, filled, handed_over, placed
+from firstlight.frameworks.keras.placing import by_parts, drawn_as, filled, handed_over, placed
 from firstlight.frameworks.keras.spelling import SPELLINGS, WHERE, Spelling, camel, signature_of
 from firstlight.initializers.gates import GATES
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.initializers.registry import techniques
 from firstlight.initializers.technique import Technique
 from firstlight.laws.draw import draw
+from firstlight.laws.holding import is_elementwise
 from firstlight.laws.memory import aligned
+from firstlight.laws.parts import draw_part
 from firstlight.records.law import Constant as ConstantLaw
 from firstlight.records.law import Law
 
@@ -105,7 +108,7 @@ class FirstlightInitializer(keras.initializers.Initializer):  # type: ignore[mis
             shape: of the variable.
             dtype: of the values; drawn in float32 and rounded once, float64 holds the same values.
             layout: a `keras.distribution.TensorLayout` or the backend's own; the values are placed
-                as it says.
+                as it says. On JAX elementwise laws draw each device's part alone.
 
         Returns:
             A tensor of the backend.
@@ -122,6 +125,11 @@ class FirstlightInitializer(keras.initializers.Initializer):  # type: ignore[mis
         if isinstance(law, ConstantLaw):
             return filled(sizes, law.value, dtype, layout)
         name, seed = self._address(sizes, asker), _key(self.seed)
+        if use.stored is None and not use.twice and is_elementwise(law):
+            drawing = partial(draw_part, law, use.layout, name=name, seed=seed)
+            tensor = by_parts(sizes, dtype, layout, lambda part, out: drawing(part, out=out))
+            if tensor is not None:
+                return tensor
         values = self._drawn(law, use, name, seed, drawn_as(dtype))
         return handed_over(values, dtype, layout)
 

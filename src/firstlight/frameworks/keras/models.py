@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from firstlight.errors import BadInputError
 from firstlight.frameworks.keras.layouts import Use, is_known, is_reordered, use_of
 from firstlight.frameworks.keras.naming import Held, held
+from firstlight.frameworks.keras.placing import asked, from_boxes
 from firstlight.laws.naming import LEAVES, apart
+from firstlight.records.held import Boxes
 from firstlight.records.network import Parameter
 
 _OWN_BUILD = (layers.Layer, keras.Model, keras.Sequential)
@@ -197,11 +199,27 @@ def values(model: Any) -> Iterator[tuple[str, NDArray[Any]]]:
         yield weight.parameter.name, reordered(value) if weight.reordered else value
 
 
+def memory(model: Any) -> dict[str, Boxes]:
+    """Of the variables that lie on several devices the question for their parts.
+
+    Gates in another order are not asked for: a part of them is no part of what is drawn.
+    """
+    found = {
+        weight.parameter.name: asked(weight.variable, weight.parameter.name)
+        for weight in checked(model)
+        if not weight.reordered
+    }
+    return {name: boxes for name, boxes in found.items() if boxes is not None}
+
+
 def write(model: Any, arrays: Any) -> Any:
     """Write values into named parameters, each rounded once to its type; the model itself."""
     named = {weight.parameter.name: weight for weight in checked(model)}
     for name, array in arrays:
         weight = named[name]
+        if isinstance(array, Boxes):
+            weight.variable.assign(from_boxes(array, weight.variable, name))
+            continue
         weight.variable.assign(reordered(array) if weight.reordered else array)
     return model
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import keras
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
+
+from firstlight.laws.memory import aligned
+from firstlight.records.held import Boxes
 
 _WRITABLE = ("float32", "float16", "bfloat16")
 """What laws write as it is; other types are made from float32."""
@@ -41,7 +46,8 @@ def filled(shape: tuple[int, ...], value: float, dtype: str, layout: Any) -> Any
 def placed(values: Any, dtype: str, layout: Any) -> Any:
     """A tensor of the backend, distributed as the layout says.
 
-    With a layout no device holds more than its part; the host holds the whole.
+    With a layout no device holds more than its part; the host holds the whole, which `by_parts`
+    spares it.
 
     Args:
         values: of the whole tensor.
@@ -76,10 +82,50 @@ def handed_over(values: NDArray[Any], dtype: str, layout: Any) -> Any:
 
 
 def _placed_by_jax(values: NDArray[Any], dtype: str, layout: Any) -> Any:
-    import jax  # it is the backend
+    room = _parts()
+    # Keras names the axes only; the mesh with its devices is set around the call.
+    sharding = room.concrete(getattr(layout, "backend_layout", layout))
+    return room.cut(values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype), sharding)
 
-    sharding = getattr(layout, "backend_layout", layout)
-    if isinstance(getattr(sharding, "mesh", None), jax.sharding.AbstractMesh):
-        # Keras names the axes only; the mesh with its devices is set around the call.
-        sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), sharding.spec)
-    return jax.device_put(values.astype(jax.numpy.dtype(dtype)), sharding)
+
+def by_parts(
+    shape: tuple[int, ...],
+    dtype: str,
+    layout: Any,
+    draw: Callable[[tuple[range, ...], NDArray[Any]], object],
+) -> Any:
+    """A tensor that the host holds one part of at a time; None where the backend wants the whole.
+
+    Args:
+        shape: of the whole.
+        dtype: of the tensor.
+        layout: as in `placed`.
+        draw: (part, memory of its lengths): fills the memory.
+    """
+    if layout is None or keras.backend.backend() != "jax" or dtype not in _WRITABLE:
+        return None
+    room = _parts()
+
+    def drawn(part: tuple[range, ...]) -> NDArray[Any]:
+        out = aligned(tuple(map(len, part)), drawn_as(dtype))
+        draw(part, out)
+        return out
+
+    return room.by_parts(shape, room.concrete(getattr(layout, "backend_layout", layout)), drawn)
+
+
+def asked(variable: Any, name: str) -> Boxes | None:
+    """The question for a variable that lies on several devices of JAX; None for all others."""
+    if keras.backend.backend() != "jax":
+        return None
+    found: Boxes | None = _parts().asked(variable._value, name)
+    return found
+
+
+def from_boxes(boxes: Boxes, variable: Any, name: str) -> Any:
+    """The answer, drawn part by part, as a tensor at the variable's place."""
+    return _parts().from_boxes(boxes, variable._value, name)
+
+
+def _parts() -> Any:
+    return import_module("firstlight.frameworks.jax.sharding")  # JAX is the backend
