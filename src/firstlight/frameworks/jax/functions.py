@@ -19,6 +19,7 @@ from firstlight.frameworks.jax.held import (
     tree_names,
 )
 from firstlight.frameworks.jax.pairs import binding
+from firstlight.frameworks.jax.sharding import is_abstract, plain_shape, started
 from firstlight.frameworks.jax.uses import guessed
 from firstlight.frameworks.jax.view import View
 
@@ -64,10 +65,11 @@ def hold(model: tuple[Any, ...], function: Callable[..., Any]) -> Held:
     arrays = leaves.arrays(name)
     uses = {key: guessed(key, tuple(value.shape)) for key, value in arrays.items()}
     stateful = len(model) == 3
+    rest = model[2:]
     wants_key = key_place(function, 1 + stateful)
 
     def made(given: Mapping[str, Array], _: Array) -> Any:
-        return (model[0], leaves.tree(given), *model[2:])
+        return (model[0], leaves.tree(given), *(_started(held, everywhere=True) for held in rest))
 
     def both(
         given: tuple[Any, ...],
@@ -91,7 +93,7 @@ def hold(model: tuple[Any, ...], function: Callable[..., Any]) -> Held:
 
     def rebuild(given: Mapping[str, Array]) -> Any:
         fresh = {key: placed_like(given[key], old) for key, old in arrays.items()}
-        return (model[0], leaves.tree(fresh), *model[2:])
+        return (model[0], leaves.tree(fresh), *map(_started, rest))
 
     def call(
         given: Mapping[str, Array],
@@ -125,3 +127,24 @@ def hold(model: tuple[Any, ...], function: Callable[..., Any]) -> Held:
             if isinstance(value, jax.Array)
         },
     )
+
+
+_AVERAGES = ("hidden", "average", "counter")
+"""What Haiku's running means keep, all of which start at zero."""
+
+
+def _started(state: Any, *, everywhere: bool = False) -> Any:
+    """State with values where it is known what it starts as: Haiku's running means.
+
+    Args:
+        state: a pytree.
+        everywhere: zeros for the rest, for a pass that only looks at shapes.
+    """
+
+    def value_of(path: Any, value: Any) -> Any:
+        leaf = str(getattr(path[-1], "key", "")) if path else ""
+        if not is_abstract(value) or not (everywhere or leaf in _AVERAGES):
+            return value
+        return started(leaf, plain_shape(value) if everywhere else value)
+
+    return tree_util.tree_map_with_path(value_of, state)

@@ -21,7 +21,7 @@ from firstlight.frameworks.jax.flax_layouts import read
 from firstlight.frameworks.jax.functions import Leaves
 from firstlight.frameworks.jax.held import Held, parameters_of, placed_like, tree_names
 from firstlight.frameworks.jax.pairs import binding
-from firstlight.frameworks.jax.sharding import is_abstract, started
+from firstlight.frameworks.jax.sharding import is_abstract, plain_shape, started
 from firstlight.frameworks.jax.synthetic import guesses, runs
 from firstlight.frameworks.jax.uses import Use, guessed, layout, vector, weight
 from firstlight.frameworks.jax.view import View
@@ -177,9 +177,7 @@ def _started(state: Mapping[str, Any], *, placed: bool = False) -> Mapping[str, 
     """State with values: running statistics without any as they start, all else as it is."""
 
     def value_of(path: Any, value: Any) -> Any:
-        if not is_abstract(value):
-            return value
-        here = value if placed else jax.ShapeDtypeStruct(value.shape, value.dtype)
+        here = value if placed else plain_shape(value)
         return started(str(getattr(path[-1], "key", "")), here)
 
     return {

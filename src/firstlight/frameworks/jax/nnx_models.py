@@ -21,7 +21,7 @@ from firstlight.frameworks.jax.held import (
     parameters_of,
     placed_like,
 )
-from firstlight.frameworks.jax.sharding import is_abstract, started
+from firstlight.frameworks.jax.sharding import is_abstract, plain_shape, started
 from firstlight.frameworks.jax.uses import Use
 from firstlight.frameworks.jax.view import View
 from firstlight.laws.addresses import canonical_name
@@ -195,9 +195,7 @@ class _State:
 
 def _filled(path: _Path, value: Any) -> Any:
     """State for a pass over a model without values, wherever it is to lie later."""
-    if not is_abstract(value):
-        return value
-    return started(str(path[-1]), jax.ShapeDtypeStruct(value.shape, value.dtype))
+    return started(str(path[-1]), plain_shape(value))
 
 
 def _fresh(old: Array, key: Array, number: int) -> Array:

@@ -133,12 +133,14 @@ def from_boxes(boxes: Boxes, old: Any, name: str) -> Array:
     return by_parts(tuple(old.shape), target(old, name), draw)
 
 
+def plain_shape(array: Any) -> Any:
+    """Of an array without values shape and type alone, wherever it is to lie; else itself."""
+    return jax.ShapeDtypeStruct(array.shape, array.dtype) if is_abstract(array) else array
+
+
 def plain_shapes(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Arrays for a trace: those without values say shape and type alone."""
-    return {
-        name: jax.ShapeDtypeStruct(a.shape, a.dtype) if is_abstract(a) else a
-        for name, a in arrays.items()
-    }
+    return {name: plain_shape(array) for name, array in arrays.items()}
 
 
 def missing(arrays: Mapping[str, Any]) -> Sequence[str]:
