@@ -12,6 +12,7 @@ import numpy as np
 
 import firstlight as fl
 import firstlight.keras as init
+from firstlight.laws import parts
 
 
 def digest(values: Any) -> str:
@@ -43,17 +44,31 @@ def main() -> None:
     found: dict[str, str] = {}
     spread: dict[str, int] = {}
     plan = fl.plan(build(), batch)
+    drawn: list[int] = []
+    fill = parts.fill
+
+    def counted(law: Any, key: Any, rows: range, columns: range, out: Any) -> None:
+        drawn.append(len(rows) * len(columns))
+        fill(law, key, rows, columns, out)
+
+    parts.fill = counted
+    regions: dict[str, list[int]] = {}
     for way, distribution in ways.items():
         keras.distribution.set_distribution(distribution)
         model = build()
         for weight in model.trainable_variables:
             found[f"{way}, initializer, {weight.path}"] = digest(weight.value)
+        regions[f"{way}, initializer"] = sorted(drawn)
+        drawn.clear()
         fl.apply(model, plan, seed=2)
+        regions[f"{way}, applied"] = sorted(drawn)
+        drawn.clear()
         for weight in model.trainable_variables:
             found[f"{way}, applied, {weight.path}"] = digest(weight.value)
             spread[f"{way} {weight.path}"] = len(weight.value.sharding.device_set)
     keras.distribution.set_distribution(None)
-    print(json.dumps({"bits": found, "spread": spread, "devices": len(jax.devices())}))
+    more = {"spread": spread, "devices": len(jax.devices()), "regions": regions}
+    print(json.dumps({"bits": found, **more}))
 
 
 if __name__ == "__main__":

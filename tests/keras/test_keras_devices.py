@@ -40,3 +40,12 @@ def test_every_distribution_gives_the_bits_of_one_device(devices):
 def test_a_model_stays_spread_over_its_devices():
     spread = outcome(8)["spread"]
     assert {number for name, number in spread.items() if name.startswith("model")} == {8}
+
+
+def test_each_part_is_drawn_alone():
+    """Of fc1 (16 × 32), fc2 (32 × 16) and head (16 × 8), split over the outputs; the rest whole."""
+    regions = outcome(8)["regions"]
+    assert regions["model, initializer"] == [64] * 16  # the head is orthogonal: drawn whole
+    assert sum(regions["model, applied"]) == 16 * 32 + 32 * 16 + 16 * 8 + 32 + 16 + 8
+    assert max(regions["model, applied"]) == 64
+    assert regions["data, initializer"] == [512, 512]  # copies: once, not for each device

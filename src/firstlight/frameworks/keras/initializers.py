@@ -22,7 +22,14 @@ from firstlight.errors import BadInputError
 from firstlight.frameworks.keras.asking import Asker, who_asks
 from firstlight.frameworks.keras.kernels import Drawing, by_axes, by_rank, by_roles, drawing_of
 from firstlight.frameworks.keras.placing import by_parts, drawn_as, filled, handed_over, placed
-from firstlight.frameworks.keras.spelling import SPELLINGS, WHERE, Spelling, camel, signature_of
+from firstlight.frameworks.keras.spelling import (
+    SPELLINGS,
+    WHERE,
+    OfClass,
+    Spelling,
+    camel,
+    signature_of,
+)
 from firstlight.initializers.gates import GATES
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.initializers.registry import techniques
@@ -274,7 +281,7 @@ def _make(name: str, entry: Technique, spelling: Spelling) -> type[FirstlightIni
             "__doc__": f"{entry.title}: {entry.formula}\n\n{words}Assumes: {entry.assumptions}\n\n"
             f"Suits {entry.suits}.\nNot for {entry.not_suits}.\n\nSource: {entry.source}.\n"
             f"{entry.differs}",
-            "__signature__": signature,
+            "__signature__": OfClass(signature),
             "technique": entry.name,
             "_words": spelling.words,
             "_signature": signature,

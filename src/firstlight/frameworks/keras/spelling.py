@@ -80,3 +80,19 @@ def signature_of(entry: Technique, spelling: Spelling) -> Signature:
     ]
     last = [Parameter(key, Parameter.KEYWORD_ONLY, default=defaults[key]) for key in rest]
     return Signature([*first, *last])
+
+
+class OfClass:
+    """A class's signature; its instances have that of their call, in which Keras finds ``layout``.
+
+    Args:
+        signature: of the class.
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+
+    def __get__(self, instance: Any, owner: Any) -> Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        return self._signature
