@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -159,8 +160,8 @@ def models(found: dict[str, bool]) -> None:
 
 
 def starts(found: dict[str, bool], drawn: list[int]) -> None:
-    shape = (2 * SIZE, SIZE)
-    for technique in fl.techniques():
+    matrix, kernel = (2 * SIZE, SIZE), (4, 4, SIZE, SIZE)
+    for technique, shape in product(fl.techniques(), (matrix, kernel)):
         if technique.name in SKIPPED or not hasattr(init, technique.name):
             continue
         start = getattr(init, technique.name)(seed=3)
@@ -174,15 +175,15 @@ def starts(found: dict[str, bool], drawn: list[int]) -> None:
                     here = NamedSharding(mesh_of(number), spec)
                     drawn.clear()
                     array = start(jax.random.key(1), shape, dtype, here)
-                    case = f"{technique.name} {dtype.__name__} {number} {place}"
+                    case = f"{technique.name} {len(shape)} {dtype.__name__} {number} {place}"
                     found[case] = np.array_equal(np.asarray(array), alone) and (
                         array.sharding == here
                     )
-                    if technique.name == "he_normal":
+                    if technique.name == "he_normal" and shape == matrix:
                         part = here.shard_shape(shape)
                         once, most = sum(drawn) == prod(shape), max(drawn) == prod(part)
                         found[f"{case} drawn"] = once and most
-    key = jax.random.key(1)
+    key, shape = jax.random.key(1), matrix
     rbg = jax.random.key(1, impl="rbg")
     start = init.he_normal(seed=3)
     for number in MESHES:
