@@ -14,4 +14,5 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 run() { "$BIN/python" -m pytest -n "${TEST_PROCESSES:-2}" --dist worksteal "$@"; }
 # Keras decides its backend when it is first imported: all tests with torch, then Keras's with JAX.
 KERAS_BACKEND=torch run "$@"
-[ $# -gt 0 ] || KERAS_BACKEND=jax run tests/keras tests/frameworks -k keras
+[ $# -gt 0 ] || KERAS_BACKEND=jax run tests/keras
+[ $# -gt 0 ] || KERAS_BACKEND=jax run tests/frameworks -k keras

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -143,9 +142,6 @@ def _own_words(framework: Framework, checkup: Checkup) -> None:
 def test_the_cure_cures(framework: Framework, case: Case) -> None:
     if framework.missing:
         pytest.skip(framework.missing)
-    keras_on_jax = framework.name == "keras" and os.environ.get("KERAS_BACKEND") == "jax"
-    if keras_on_jax and case.feed is _large_steps:
-        pytest.skip("Keras on JAX: `check` takes optax's optimizers only")
     model, given = framework.build(case.network), _data(framework, case)
     if case.change is not None:
         model = fl.apply(model, fl.plan(model, **_without_optimizer(given)), seed=0).model
