@@ -17,6 +17,9 @@ from collections.abc import Callable
 
 Draw = Callable[[], object]
 
+_REST = 0.3
+"""Seconds between draws: JAX gives its memory back in the background, on the next one's time."""
+
 
 def timed(draw: Draw) -> tuple[float, float]:
     """Seconds by the clock and of all cores together."""
@@ -29,6 +32,7 @@ def in_turns(draws: dict[str, Draw], rounds: int) -> dict[str, tuple[float, floa
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in draws}
     for _ in range(rounds):
         for name, draw in draws.items():
+            time.sleep(_REST)
             times[name].append(timed(draw))
     return {name: (min(t for t, _ in of), min(c for _, c in of)) for name, of in times.items()}
 
@@ -97,30 +101,53 @@ def large(millions: int, rounds: int, with_jax: bool) -> None:
 _FIRST = """
 import time, numpy as np
 from firstlight.laws.draw import draw
+from firstlight.laws.together import Asked, draw_together
 from firstlight.records.law import Normal
+from firstlight.records.network import plain_layout
 law = Normal(std=1)
 start = time.perf_counter()
-for i in range({count}):
-    draw(law, {shape}, name=f"w{{i}}", seed=0)
+{what}
 print(time.perf_counter() - start)
 """
 
+_ONE_BY_ONE = """
+for i in range({count}):
+    draw(law, {shape}, name=f"w{{i}}", seed=0)
+"""
 
-def fresh(count: int, shape: tuple[int, ...], tries: int = 3) -> float:
+_TOGETHER = """
+layout = plain_layout({shape})
+draw_together(
+    [
+        Asked(law=law, layout=layout, name=f"w{{i}}", out=np.empty({shape}, np.float32))
+        for i in range({count})
+    ],
+    seed=0,
+)
+"""
+
+
+def fresh(what: str, count: int, shape: tuple[int, ...], tries: int = 5) -> float:
     """Seconds of the first draws of a process, imports of Firstlight not counted."""
-    program = _FIRST.format(count=count, shape=shape)
+    program = _FIRST.format(what=what.format(count=count, shape=shape))
     command = [sys.executable, "-c", program]
     return min(float(subprocess.check_output(command, text=True)) for _ in range(tries))
 
 
 def small(rounds: int) -> None:
+    import numpy as np
     import torch
 
     from firstlight.laws.draw import draw
+    from firstlight.laws.together import Asked, draw_together
     from firstlight.records.law import Normal
+    from firstlight.records.network import plain_layout
 
-    print(f"\nfirst draw of a process, 16 M elements: {fresh(1, (4000, 4000)):.3f} s")
-    print(f"1,000 tensors of 1,000 elements, new process: {fresh(1000, (25, 40)):.3f} s")
+    first = fresh(_ONE_BY_ONE, 1, (4000, 4000))
+    print(f"\nfirst draw of a process, 16 M elements: {first:.3f} s")
+    for way, what in (("together, as apply does", _TOGETHER), ("one by one", _ONE_BY_ONE)):
+        seconds = fresh(what, 1000, (25, 40))
+        print(f"1,000 tensors of 1,000 elements, new process, {way}: {seconds:.3f} s")
     law, tensors = Normal(std=1), [torch.zeros(25, 40) for _ in range(1000)]
     draw(law, (2000, 4000), name="w", seed=0)  # compiles
 
@@ -132,7 +159,14 @@ def small(rounds: int) -> None:
         for tensor in tensors:
             torch.nn.init.normal_(tensor)
 
-    best = in_turns({"Firstlight": ours, "torch.nn.init.normal_": of_torch}, 4 * rounds)
+    layout, values = plain_layout((25, 40)), [np.empty((25, 40), np.float32) for _ in range(1000)]
+    asked = [Asked(law=law, layout=layout, name=f"w{i}", out=out) for i, out in enumerate(values)]
+    draws: dict[str, Draw] = {
+        "Firstlight": ours,
+        "Firstlight, together": lambda: draw_together(asked, seed=0),
+        "torch.nn.init.normal_": of_torch,
+    }
+    best = in_turns(draws, 4 * rounds)
     table("1,000 tensors of 1,000 elements, kernels compiled", best, 1_000_000)
 
 
@@ -142,24 +176,32 @@ def orthogonal(sizes: list[int], rounds: int) -> None:
 
     from firstlight.laws.draw import draw
     from firstlight.records.law import Orthogonal
+    from firstlight.records.network import Layout
 
-    for rows, columns in [(n, n) for n in sizes] + [(4 * n, n) for n in sizes[:1]]:
-        memory = np.zeros((rows, columns), np.float32)
-        tensor = torch.zeros(rows, columns)
+    most = max(sizes)
+    shapes = [(1, n, n) for n in sizes]
+    shapes += [(1, 2 * most, most), (1, most, 2 * most), (4, most // 2, most // 2)]
+    for stacks, rows, columns in shapes:
+        shape = (stacks, rows, columns)
+        layout = Layout(shape=shape, view=shape, roles=("expert", "out", "in"))
+        memory, tensor = np.zeros(shape, np.float32), torch.zeros(shape)
 
-        def ours(memory: np.ndarray = memory) -> None:
-            draw(Orthogonal(), memory.shape, name="w", seed=0, out=memory)
+        def ours(layout: Layout = layout, memory: np.ndarray = memory) -> None:
+            draw(Orthogonal(), layout, name="w", seed=0, out=memory)
 
         def of_torch(tensor: torch.Tensor = tensor) -> None:
-            torch.nn.init.orthogonal_(tensor)
+            for one in tensor:
+                torch.nn.init.orthogonal_(one)
 
         draws: dict[str, Draw] = {"Firstlight": ours, "torch.nn.init.orthogonal_": of_torch}
-        best = in_turns(draws, rounds)
-        table(f"orthogonal {rows} × {columns}", best, rows * columns)
-        wide = memory.astype(np.float64)
-        theirs = tensor.numpy().astype(np.float64)
-        own, other = (abs(q.T @ q - np.eye(columns)).max() for q in (wide, theirs))
-        print(f"largest |QᵀQ − 1|: {own:.1e}, torch {other:.1e}")
+        experts = f"{stacks} experts of " if stacks > 1 else ""
+        title = f"orthogonal, {experts}{rows} × {columns}"
+        table(title, in_turns(draws, rounds), memory.size)
+        errors = []
+        for values in (memory[0], tensor[0].numpy()):
+            q = values.astype(np.float64)
+            errors.append(abs((q.T @ q if rows >= columns else q @ q.T) - np.eye(min(q.shape))))
+        print(f"largest |QᵀQ − 1|: {errors[0].max():.1e}, torch {errors[1].max():.1e}")
 
 
 def main() -> None:

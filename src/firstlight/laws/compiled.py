@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -218,11 +217,37 @@ def fill(region: Region) -> bool:
         offsets = _offsets(axes, range(skipped, skipped + len(wide)))
         kernel(base + before * item, numbers, *region.key, *ends, offsets.ctypes.data)
 
-    if out.size < 2 * _CHUNK_ELEMENTS or (threads := cores()) < 2:
-        for _ in starmap(one, _chunks(region, by_rows)):
-            pass
+    chunks = list(_chunks(region, by_rows))
+    if out.size < 2 * _CHUNK_ELEMENTS:
+        for chunk in chunks:
+            one(*chunk)
     else:
-        with ThreadPoolExecutor(min(threads, out.size // _CHUNK_ELEMENTS)) as pool:
-            for _ in pool.map(lambda chunk: one(*chunk), _chunks(region, by_rows)):
-                pass
+        _on_all_cores(one, chunks, min(cores(), out.size // _CHUNK_ELEMENTS))
     return True
+
+
+def _on_all_cores(
+    one: Callable[[range, range], None], chunks: list[tuple[range, range]], threads: int
+) -> None:
+    """Each thread, this one too, takes the next chunk when it is done with one; empties the list.
+
+    Nothing is handed from thread to thread for a chunk: that would have them wait for the
+    interpreter's lock, up to 5 ms at a time.
+    """
+
+    def work() -> None:
+        while True:
+            try:
+                chunk = chunks.pop()
+            except IndexError:
+                return
+            one(*chunk)
+
+    with ThreadPoolExecutor(max(1, threads - 1)) as pool:  # starts no thread before it has work
+        others = [pool.submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            chunks.clear()
+        for other in others:
+            other.result()

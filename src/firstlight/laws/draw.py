@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -121,6 +121,24 @@ def checked_memory(out: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return memory
 
 
+def matrices(
+    law: Law, layout: Layout, viewed: NDArray[Any], *, name: str, seed: int, namespace: str
+) -> Iterator[tuple[Law, Address, NDArray[Any]]]:
+    """Law, address and memory of each stacked matrix of a tensor, whose memory has its view."""
+    check_drawable(law, layout)
+    seed, name = checked_seed(seed), canonical_name(name)
+    order, sizes, labels = _axes(layout)
+    logical = viewed.transpose(order)
+    for stack, index in enumerate(product(*map(range, sizes))):
+        of_stack: tuple[Any, ...] = (*index, ...)  # with the dots a view, were it of one number
+        target = logical[of_stack]
+        one = law.laws[stack] if isinstance(law, Stacked) else law
+        if isinstance(one, ELEMENTWISE) and not target.ndim:
+            target = target.reshape(1)
+        address = Address(seed=seed, name=name, namespace=namespace, stack=labels[stack])
+        yield one, address, target
+
+
 def draw(
     law: Law,
     layout: Layout | Sequence[int],
@@ -161,19 +179,11 @@ def draw(
         dense = np.empty(layout.shape, memory.dtype)
         memory[...] = draw(law, layout, name=name, seed=seed, namespace=namespace, out=dense)
         return out
-    check_drawable(law, layout)
-    seed, name = checked_seed(seed), canonical_name(name)
-    order, sizes, labels = _axes(layout)
-    logical = viewed.transpose(order)
-    for stack, index in enumerate(product(*map(range, sizes))):
-        of_stack: tuple[Any, ...] = (*index, ...)  # with the dots a view, were it of one number
-        target = logical[of_stack]
-        address = Address(seed=seed, name=name, namespace=namespace, stack=labels[stack])
-        one = law.laws[stack] if isinstance(law, Stacked) else law
+    for stack, (one, address, target) in enumerate(
+        matrices(law, layout, viewed, name=name, seed=seed, namespace=namespace)
+    ):
         if isinstance(one, ELEMENTWISE):
-            if not target.ndim:
-                target = target.reshape(1)
-            columns = target.size // target.shape[0] if target.size else 0
+            columns = target.size // len(target) if target.size else 0
             fill(one, address.key(), range(len(target)), range(columns), target)
         else:
             fill_structured(one, layout, stack, address, target)

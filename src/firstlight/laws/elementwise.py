@@ -7,6 +7,7 @@ once. Types of 16 bits round that value once more; float64 copies it exactly.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from firstlight.laws import compiled, quick
 from firstlight.laws.cut import cut_moments
 from firstlight.laws.kernels import NUMBERS, Kind
-from firstlight.laws.philox import Words, words
+from firstlight.laws.philox import Words, words, words_of_several
 from firstlight.laws.quantile import Reals, normal_quantile, signed_fraction
 from firstlight.records.exact import nine_digits
 from firstlight.records.law import Constant, Normal, TruncatedNormal, Uniform
@@ -178,6 +179,27 @@ def fill(
         )
         if not compiled.fill(region):
             _fill_in_numpy(shape, key, rows, columns, out)
+
+
+def fill_several(
+    law: Normal | Uniform | TruncatedNormal,
+    keys: Sequence[tuple[int, int]],
+    outs: Sequence[NDArray[Any]],
+) -> None:
+    """Write whole small matrices of one law, at once: most of their time is the calls of NumPy.
+
+    Args:
+        law: an elementwise law that is random.
+        keys: of each matrix's stream.
+        outs: as `fill`'s, each of at least one element.
+    """
+    shapes = [(len(out), out.size // len(out)) for out in outs]
+    values = _shape(law).values(words_of_several(keys, shapes))
+    first = 0
+    for (high, wide), out in zip(shapes, outs, strict=True):
+        last = first + high * -(-wide // 4)
+        rounded_into(out, values[first:last].reshape(high, -1)[:, :wide].reshape(out.shape))
+        first = last
 
 
 def standard_normals(key: tuple[int, int], rows: range, columns: range) -> Reals:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.errors import NotDrawableError
 from firstlight.laws.elementwise import standard_normals
 from firstlight.laws.quantile import Reals
 
@@ -20,13 +19,32 @@ _SINGLE_FROM = 1024
 _ROWS_AT_ONCE = 1024
 
 
+_INVERTED_WHOLE = 32
+"""Largest triangle that NumPy inverts without cutting it."""
+
+
+def _inverse(triangle: Reals) -> Reals:
+    """Of an upper triangle, by halves.
+
+    Not by SciPy's LAPACK: it brings a BLAS with threads of its own, which wait busily on the cores
+    that NumPy's need.
+    """
+    size = len(triangle)
+    if size <= _INVERTED_WHOLE:
+        return np.linalg.inv(triangle).astype(np.float64, copy=False)
+    head, tail = slice(size // 2), slice(size // 2, None)
+    inverse = np.zeros_like(triangle)
+    inverse[head, head] = _inverse(triangle[head, head])
+    inverse[tail, tail] = _inverse(triangle[tail, tail])
+    inverse[head, tail] = -(inverse[head, head] @ triangle[head, tail] @ inverse[tail, tail])
+    return inverse
+
+
 def _reflectors(key: tuple[int, int], tall: int, first: int, count: int) -> tuple[Reals, ...]:
     """Vectors v with v₁ = 1 as columns, the triangle T of their product 1 − V·T·Vᵀ, and signs of R.
 
     T⁻¹ is the upper triangle of VᵀV with 1/τ on the diagonal (Puglisi 1992).
     """
-    from scipy.linalg import lapack
-
     vectors = standard_normals(key, range(first, tall), range(first, first + count))
     vectors[:count] = np.tril(vectors[:count])
     diagonal = np.arange(count)
@@ -36,10 +54,7 @@ def _reflectors(key: tuple[int, int], tall: int, first: int, count: int) -> tupl
     vectors[diagonal, diagonal] = 1.0
     inverse = np.triu(vectors.T @ vectors)
     inverse[diagonal, diagonal] = beta / (beta - head)
-    triangle, info = lapack.dtrtri(inverse)
-    if info:  # cannot happen: the diagonal is at least 1/2
-        raise NotDrawableError(f"LAPACK dtrtri failed with info={info} on {count} reflectors")
-    return vectors, triangle, np.sign(beta)
+    return vectors, _inverse(inverse), np.sign(beta)  # the diagonal is at least 1/2
 
 
 def isometry(rows: int, columns: int, key: tuple[int, int]) -> NDArray[Any]:

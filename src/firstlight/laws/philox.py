@@ -7,6 +7,8 @@ A counter-based generator: the bits at a counter need no other bits. Our counter
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ _ZERO = np.zeros((), np.uint64)
 
 
 def philox4x32(
-    counter: tuple[_Wide, _Wide, _Wide, _Wide], key: tuple[int, int]
+    counter: tuple[_Wide, _Wide, _Wide, _Wide], key: tuple[int, int] | _Wide
 ) -> tuple[Words, Words, Words, Words]:
     """Ten rounds over arrays of counters.
 
@@ -34,7 +36,7 @@ def philox4x32(
 
     Args:
         counter: four arrays of words that broadcast together.
-        key: two 32-bit words.
+        key: two 32-bit words, or (2, counters): two for each.
 
     Returns:
         Four arrays of words.
@@ -51,7 +53,9 @@ def philox4x32(
     count = flat_even.shape[1]
     repeats = count if count <= _SHORT else 1
     multipliers = _MULTIPLIERS.repeat(repeats, 1)
-    keys = ((np.array(key, np.uint64)[:, None] + _STEPS) & _LOW).repeat(repeats, 2)
+    keys = (np.asarray(key, np.uint64).reshape(2, -1) + _STEPS) & _LOW
+    if keys.shape[2] == 1:
+        keys = keys.repeat(repeats, 2)
     for number, of_round in enumerate(keys):
         now = number % 2
         np.multiply(flat_even, multipliers, out=products[now])
@@ -85,3 +89,27 @@ def words(key: tuple[int, int], rows: range, columns: range) -> Words:
         interleaved[..., index] = lane
     skip = columns.start - 4 * first
     return interleaved.reshape(len(rows), 4 * (last - first))[:, skip : skip + len(columns)]
+
+
+def words_of_several(keys: Sequence[tuple[int, int]], shapes: Sequence[tuple[int, int]]) -> Words:
+    """The words of whole small matrices of several streams, drawn as one.
+
+    Args:
+        keys: of each stream.
+        shapes: rows and columns of each, below 2³².
+
+    Returns:
+        uint32 of shape (all blocks of four columns, 4): matrix after matrix, row after row; a row
+        of a matrix ends in a block of its own.
+    """
+    blocks, rows = (np.concatenate(of) for of in zip(*map(_counters, shapes), strict=True))
+    counts = [high * -(-wide // 4) for high, wide in shapes]
+    each = np.array(keys, np.uint64).T.repeat(counts, 1)
+    return np.stack(philox4x32((blocks, _ZERO, rows, _ZERO), each), -1)
+
+
+@lru_cache(maxsize=1 << 8)  # models repeat a few shapes
+def _counters(shape: tuple[int, int]) -> tuple[_Wide, _Wide]:
+    high, wide = shape[0], -(-shape[1] // 4)
+    block, row = np.arange(wide, dtype=np.uint64), np.arange(high, dtype=np.uint64)
+    return np.tile(block, high), row.repeat(wide)

@@ -211,6 +211,10 @@ def _fill_central(law: Central, out: NDArray[Any], address: Address) -> None:
         rounded_into(centre, _centre(law, rows, columns, address))
 
 
+_LINE = 16
+"""Numbers of binary32 in a line of the cache."""
+
+
 def _whole(
     law: PaddedIdentity | Sinusoidal | Orthogonal | Mimetic,
     rows: int,
@@ -247,6 +251,11 @@ def fill_matrix(law: Structured, out: NDArray[Any], address: Address) -> None:
         fill_sparse(law, address.key(), address.key("pattern"), out)
     elif isinstance(law, PaddedIdentity | Sinusoidal | Orthogonal | Mimetic):
         whole = _whole(law, len(out), prod(out.shape[1:]), address)
-        rounded_into(out, whole.reshape(out.shape))
+        if out.ndim > 2 or whole.flags.c_contiguous:
+            rounded_into(out, whole.reshape(out.shape))
+        else:  # a transposed one: read row by row of its own memory, a line of the cache wide
+            for first in range(0, whole.shape[1], _LINE):
+                strip = np.s_[:, first : first + _LINE]
+                rounded_into(out[strip], whole[strip])
     else:
         _fill_central(law, out, address)
