@@ -75,6 +75,9 @@ def _uses(tmp_path):
         "apply": lambda: fl.apply(model, plan, seed=0),
         "audit": lambda: fl.audit(model),
         "check": lambda: fl.check(model, x, target=y),
+        "coordinate_check": lambda: fl.coordinate_check(
+            lambda n: nn.Linear(4, n), x, target=y, widths=(2, 4), steps=1, seeds=1
+        ),
         "draw": lambda: fl.draw("he_normal", (3, 3), name="w", seed=0),
         "calibrate": lambda: fl.calibrate(model, fl.plan(model, x), x, seed=0),
         "exhibit": lambda: fl.exhibit("worked-by-hand", quick=True),

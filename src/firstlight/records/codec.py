@@ -13,14 +13,24 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from firstlight.errors import BadInputError
-from firstlight.records import checkup, curves, exhibit, law, network, plan, prediction, race
+from firstlight.records import (
+    checkup,
+    curves,
+    exhibit,
+    law,
+    network,
+    plan,
+    prediction,
+    race,
+    transfer,
+)
 
 FORMAT = 1
 _TAG = "record"
 
 _CLASSES: dict[str, type] = {
     value.__name__: value
-    for module in (law, network, checkup, plan, prediction, curves, race, exhibit)
+    for module in (law, network, checkup, plan, prediction, curves, race, exhibit, transfer)
     for value in vars(module).values()
     if isinstance(value, type) and is_dataclass(value)
 }

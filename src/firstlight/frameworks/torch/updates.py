@@ -8,10 +8,8 @@ from typing import Any
 from torch import nn
 
 from firstlight.errors import BadInputError
+from firstlight.measuring.optimizers import normalises
 from firstlight.records.checkup import ParameterReading
-
-_NORMALISING = ("adam", "rmsprop", "adagrad", "lion", "adamax", "sign")
-"""Optimizers whose first step has the size of the learning rate in every element."""
 
 
 def learning_rates(optimizer: Any, named: dict[str, nn.Parameter]) -> dict[str, float]:
@@ -60,8 +58,7 @@ def relative_updates(
         For parameters that are not zero and get a gradient.
     """
     rates = learning_rates(optimizer, named)
-    kind = type(optimizer).__name__.lower()
-    normalising = any(word in kind for word in _NORMALISING)
+    normalising = normalises(type(optimizer).__name__)
     return {
         r.name: rates[r.name] * (1.0 if normalising else r.gradient_rms) / r.value_rms
         for r in readings
