@@ -97,8 +97,10 @@ def _constants(graph: Graph, index: int) -> float:
 def _constant(operation: Operation) -> float:
     if operation.function not in SCALING:
         return 1.0
-    numbers = operation.option("constant")
-    value = numbers[1] if len(numbers) > 1 else 0.0
-    if not value:
-        return math.nan  # by a tensor: nothing is known of these scores
-    return 1 / value if "div" in operation.function else value
+    numbers = operation.option("constant")  # its mean and its mean square
+    value = numbers[0] if len(numbers) > 1 else 0.0
+    if not value or not math.isclose(value**2, numbers[1], rel_tol=1e-5):
+        return math.nan  # several, or unknown ones: nothing is known of these scores
+    if "div" not in operation.function:
+        return value
+    return math.nan if any(operation.option("constant_first")) else 1 / value

@@ -114,7 +114,7 @@ class Coordinates:
     Args:
         name: the operation's name.
         kind: its kind, as in `Operation`.
-        is_output: whether the model returns it.
+        is_output: whether the model returns it, reshaped at most.
         start: root mean square at the start, for each width the mean over seeds of its logarithm,
             taken back.
         change: root mean square of the change since the start, for each step (rows) and width.

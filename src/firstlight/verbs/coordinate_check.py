@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from firstlight.errors import BadInputError
@@ -101,7 +102,7 @@ def coordinate_check(
     adaptive = None if given else normalises(optimizer_name(optimizer))
     rate = lr if lr is not None else SGD_RATE if adaptive is False else ADAM_RATE
     options = {"loss": loss, "target": target, "step": step}
-    planned = _Planned(build, batch, base, technique, options)
+    planned = _Planned(build, batch, base, technique, sizes[-1], options)
 
     first = build(sizes[0])
     reader, adapter = adapter_for(first), transferring(first, "coordinate checks")
@@ -133,7 +134,7 @@ def coordinate_check(
         operations=operations,
         parameters=parameters,
         findings=judge_coordinates(operations, parameters, wide, adaptive=adaptive, base=base),
-        remarks=planned.remarks(sizes),
+        remarks=planned.remarks,
     )
 
 
@@ -146,9 +147,10 @@ class _Planned:
         batch: Any,
         base: int | None,
         technique: str | None,
+        widest: int,
         options: dict[str, Any],
     ) -> None:
-        self._build, self._batch, self._base = build, batch, base
+        self._build, self._batch, self._base, self._widest = build, batch, base, widest
         self._options = {"technique": technique, **options}
         self._plans: dict[int, Plan] = {}
 
@@ -168,7 +170,11 @@ class _Planned:
         if self._base is None:
             return model
         apply(model, self.of(width), seed=seed)
-        scale_inputs(self.of(width), model)
+        own = self.of(width).multipliers
+        # A hook at every width, at the base's too, so that operations have the same names.
+        wide = {m.operation: replace(m, factor=1.0) for m in self.of(self._widest).multipliers}
+        wide |= {m.operation: m for m in own}
+        scale_inputs(replace(self.of(width), multipliers=tuple(wide.values())), model)
         return model
 
     def optimizer(
@@ -181,9 +187,10 @@ class _Planned:
         plan = self.of(width)
         return lambda model: adapter.optimizer(kind, param_groups(plan, kind, model, lr=lr), lr=lr)
 
-    def remarks(self, widths: Sequence[int]) -> tuple[str, ...]:
+    @property
+    def remarks(self) -> tuple[str, ...]:
         """Those of the widest plan."""
-        return self.of(widths[-1]).remarks if self._base is not None else ()
+        return self.of(self._widest).remarks if self._base is not None else ()
 
 
 def _checked_widths(widths: Any) -> tuple[int, ...]:

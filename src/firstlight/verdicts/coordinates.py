@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from firstlight.measuring.coordinates import geometric, slope
 from firstlight.records.checkup import Finding
-from firstlight.records.network import Network, Parameter
+from firstlight.records.network import Network, Operation, Parameter
 from firstlight.records.transfer import (
     Coordinates,
     ParameterTrend,
@@ -73,7 +73,7 @@ def follow(widths: Sequence[int], runs: Runs) -> tuple[Coordinates, ...]:
     """
     every = [traced for row in runs for traced in row]
     network = every[0].network
-    outputs = {network.operations[index].name for index in network.outputs}
+    outputs = {_made(network, index).name for index in network.outputs}
     found = []
     for name, kind in {op.name: op.kind for op in network.operations}.items():
         if not all(name in traced.change for traced in every):
@@ -107,6 +107,14 @@ def follow(widths: Sequence[int], runs: Runs) -> tuple[Coordinates, ...]:
             )
         )
     return tuple(found)
+
+
+def _made(network: Network, index: int) -> Operation:
+    """What made an output, past what only reshapes it."""
+    operation = network.operations[index]
+    while operation.kind in ("shape", "dropout") and len(operation.inputs) == 1:
+        operation = network.operations[operation.inputs[0]]
+    return operation
 
 
 def parameter_trends(
