@@ -104,7 +104,7 @@ class Slope:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+        return f"{self.value:+.2f} ± {(self.high - self.low) / 2:.2f}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,7 +133,9 @@ def coordinate_check(
         base=base,
         operations=operations,
         parameters=parameters,
-        findings=judge_coordinates(operations, parameters, wide, adaptive=adaptive, base=base),
+        findings=judge_coordinates(
+            operations, parameters, wide, adaptive=adaptive, base=base or sizes[0]
+        ),
         remarks=planned.remarks,
     )
 

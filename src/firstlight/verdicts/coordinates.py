@@ -153,7 +153,7 @@ def judge_coordinates(
     network: Network,
     *,
     adaptive: bool | None,
-    base: int | None,
+    base: int,
 ) -> tuple[Finding, ...]:
     """What is wrong, the causes first; nothing if every coordinate moves alike at every width.
 
@@ -162,9 +162,9 @@ def judge_coordinates(
         parameters: from `parameter_trends`.
         network: of one width; it tells who uses which parameter.
         adaptive: whether steps depend on the gradient's size; None if that is not known.
-        base: the width that is followed, for the cure.
+        base: a width to follow, for the cures.
     """
-    seen = _seen(operations)
+    seen = _seen(operations, base)
     if not any(finding.severity == "error" for finding in seen):
         return seen
     causes = _causes(operations, parameters, network, adaptive, base)
@@ -175,14 +175,14 @@ def judge_coordinates(
     return (replace(first, consequences=seen), *rest)
 
 
-def _seen(operations: Sequence[Coordinates]) -> tuple[Finding, ...]:
+def _seen(operations: Sequence[Coordinates], base: int) -> tuple[Finding, ...]:
     """What the coordinates themselves show."""
     found = []
     grows = [op for op in operations if op.trend == "grows"]
     started = [op for op in operations if op.start_trend == "grows" and op not in grows]
     falls = [op for op in operations if op.trend == "vanishes"]
     cause = "the rates or starts of the weights before it do not follow the width"
-    cure = "plan.param_groups(...) of firstlight.plan(model, batch, base=narrow_model)"
+    cure = f"plan = firstlight.plan(model, batch, base=build({base}))"
     for kind, guilty, words in (
         ("coordinates-grow", grows, "change"),
         ("coordinates-grow", started, "start"),
@@ -191,7 +191,7 @@ def _seen(operations: Sequence[Coordinates]) -> tuple[Finding, ...]:
         if guilty:
             worst = _worst(guilty, words)
             value = worst.change_slope if words == "change" else worst.start_slope
-            law = "is not finite" if value is None else f"goes as width^{value}"
+            law = "is not finite" if value is None else f"goes as width^({value})"
             found.append(
                 Finding(
                     kind=kind,
@@ -231,7 +231,7 @@ def _causes(
     parameters: Sequence[ParameterTrend],
     network: Network,
     adaptive: bool | None,
-    base: int | None,
+    base: int,
 ) -> list[Finding]:
     """Why: rates, starts, and embeddings that make the logits too."""
     trends = {op.name: op.trend for op in operations}
@@ -251,14 +251,14 @@ def _causes(
         if guilty:
             found.append(_rates(role, guilty, adaptive, base))
     if large:
-        found.append(_starts(large))
+        found.append(_starts(large, base))
     for parameter in parameters:
         if parameter.role != "tied" or _moves_wrong(parameter):
             continue
         owner = network.parameter(parameter.name)
         logits = [op.name for op in network.weighted() if _uses(op.parameters, owner, network)]
         if any(trends.get(name) == "grows" for name in logits):
-            found.append(_tied(parameter.name, logits))
+            found.append(_tied(parameter.name, logits, base))
     return found
 
 
@@ -304,7 +304,7 @@ _NEEDED: dict[tuple[bool, Role], str] = {
 
 
 def _rates(
-    role: Role, guilty: Sequence[ParameterTrend], adaptive: bool | None, base: int | None
+    role: Role, guilty: Sequence[ParameterTrend], adaptive: bool | None, base: int
 ) -> Finding:
     worst = max(guilty, key=_excess)
     too = "fast" if _excess(worst, signed=True) > 0 else "slowly"
@@ -315,11 +315,11 @@ def _rates(
         kind="rate-scaling",
         severity="error",
         where=tuple(parameter.name for parameter in guilty),
-        evidence=f"the change of '{worst.name}' goes as width^{worst.update_slope}, needed is"
+        evidence=f"the change of '{worst.name}' goes as width^({worst.update_slope}), needed is"
         f" width^{worst.update_needed:+.2g}",
         cause=f"the learning rate of {_PLURALS[role]} is not {needed}{law}: they move too {too} as"
         " the width grows",
-        cure=f"plan = firstlight.plan(model, batch, base=build({base or 'narrow'}))\n"
+        cure=f"plan = firstlight.plan(model, batch, base=build({base}))\n"
         f'groups = plan.param_groups("{kind}", model, lr=lr)',
     )
 
@@ -330,7 +330,7 @@ def _excess(parameter: ParameterTrend, *, signed: bool = False) -> float:
     return found if signed else abs(found)
 
 
-def _starts(guilty: Sequence[ParameterTrend]) -> Finding:
+def _starts(guilty: Sequence[ParameterTrend], base: int) -> Finding:
     worst = max(guilty, key=lambda p: 0 if p.start_slope is None else p.start_slope.value)
     what = "output" if worst.role == "output" else "hidden"
     power = "1/width" if worst.role == "output" else "1/√width"
@@ -338,15 +338,15 @@ def _starts(guilty: Sequence[ParameterTrend]) -> Finding:
         kind="start-scaling",
         severity="error",
         where=tuple(parameter.name for parameter in guilty),
-        evidence=f"the start of '{worst.name}' goes as width^{worst.start_slope}, needed is at most"
-        f" width^{worst.start_needed:+g}",
+        evidence=f"the start of '{worst.name}' goes as width^({worst.start_slope}), needed is at"
+        f" most width^{worst.start_needed:+g}",
         cause=f"the start of the {what} layer does not fall as {power}: what moves before it adds"
         " up in the result",
-        cure="plan = firstlight.plan(model, batch, base=narrow_model)\nplan.apply(model)",
+        cure=f"plan = firstlight.plan(model, batch, base=build({base}))\nplan.apply(model)",
     )
 
 
-def _tied(name: str, logits: Sequence[str]) -> Finding:
+def _tied(name: str, logits: Sequence[str], base: int) -> Finding:
     return Finding(
         kind="tied-logits",
         severity="error",
@@ -354,5 +354,6 @@ def _tied(name: str, logits: Sequence[str]) -> Finding:
         evidence=f"'{name}' moves alike at every width, and the logits that it makes grow",
         cause="one tensor is embedding and output: the one needs a rate that does not depend on the"
         " width, the other one that falls as 1/width",
-        cure="plan.scale_inputs(model)",
+        cure=f"plan = firstlight.plan(model, batch, base=build({base}))\n"
+        "plan.scale_inputs(model)  # before training",
     )
