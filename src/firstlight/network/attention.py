@@ -35,7 +35,7 @@ def query_factors(graph: Graph) -> dict[int, float]:
             factor = float(graph.operations[operation.inputs[0]].shape[-1])
         else:
             continue
-        query = weight_behind(graph, operation.inputs[0])
+        query = _weight_behind(graph, operation.inputs[0])
         if query is not None and abs(factor - 1) > _SAME:
             found[query.index] = factor
     return found
@@ -65,7 +65,7 @@ def _makes_unscaled_scores(graph: Graph, product: Operation) -> bool:
     return False
 
 
-def weight_behind(graph: Graph, index: int) -> Operation | None:
+def _weight_behind(graph: Graph, index: int) -> Operation | None:
     """The weight that made a signal and nothing else, past what only reshapes it."""
     operation = graph.operations[index]
     alone = len(graph.consumers[operation.index]) == 1

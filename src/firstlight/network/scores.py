@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from firstlight.network.attention import SCALING, weight_behind
+from firstlight.network.attention import SCALING
 from firstlight.network.graph import Graph
 from firstlight.records.network import Operation
 
@@ -58,10 +58,25 @@ def scores(graph: Graph) -> tuple[Scores, ...]:
                     name=operation.name,
                     size=int(size[0]),
                     multiplied=multiplied,
-                    query=weight_behind(graph, operation.inputs[0]),
+                    query=_query(graph, operation.inputs[0]),
                 )
             )
     return tuple(found)
+
+
+def _query(graph: Graph, index: int) -> Operation | None:
+    """The weight that makes queries and nothing else, past reshaping and known constants."""
+    operation = graph.operations[index]
+    for _ in range(_FAR):
+        if len(graph.consumers[operation.index]) != 1:
+            return None  # a packed q, k, v has three consumers, at the weight or where it is cut
+        if operation.kind == "weighted":
+            return operation
+        passes = operation.kind in ("shape", "dropout") or operation.function in SCALING
+        if not passes or len(operation.inputs) != 1 or not math.isfinite(_constant(operation)):
+            return None
+        operation = graph.operations[operation.inputs[0]]
+    return None
 
 
 def _written(graph: Graph, product: Operation) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 from firstlight.errors import BadInputError
 from firstlight.laws.addresses import checked_seed
 from firstlight.measuring.optimizers import is_adaptive, normalises
+from firstlight.network.residual import within_streams
 from firstlight.planning.transfer import roles
 from firstlight.records.adapter import Transferring
 from firstlight.records.plan import Plan
@@ -48,7 +49,7 @@ def coordinate_check(
 
     Args:
         build: gives a new model of a width; its parameters and operations must have the same names
-            at every width.
+            at every width. Or of a depth: what comes behind the residual streams is judged then.
         batch: as for `check`; every model trains on it.
         widths: two or more, ascending; numbers that ``build`` takes.
         steps: of training, at least 1. Differences that need several steps (a zero readout) show
@@ -121,7 +122,9 @@ def coordinate_check(
 
     runs = [[one(width, seed) for seed in chosen] for width in sizes]
     narrow, wide = runs[0][0].network, runs[-1][0].network
-    operations = follow(sizes, runs)
+    deepens = {op.name for op in narrow.operations} != {op.name for op in wide.operations}
+    left_out = within_streams(wide) if deepens else frozenset()
+    operations = follow(sizes, runs, left_out)
     parameters = parameter_trends(sizes, runs, roles(wide, narrow))
     name = getattr(optimizer, "__name__", None) if given else optimizer_name(optimizer)
     return CoordinateCheck(
@@ -136,8 +139,14 @@ def coordinate_check(
         findings=judge_coordinates(
             operations, parameters, wide, adaptive=adaptive, base=base or sizes[0]
         ),
-        remarks=planned.remarks,
+        remarks=(*planned.remarks, *((_DEEPENS,) if left_out else ())),
     )
+
+
+_DEEPENS = (
+    "the depth is not the same at all sizes: what stands within the residual streams is left out,"
+    " what comes before and behind them is judged"
+)
 
 
 class _Planned:

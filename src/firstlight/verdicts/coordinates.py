@@ -13,7 +13,7 @@ the inputs grow, 0 elsewhere. A start may be as large as 1/√n inside and 1/n a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from firstlight.measuring.coordinates import geometric, slope
@@ -64,19 +64,22 @@ def trend(found: Slope | None, values: Sequence[float]) -> Trend:
     return "undecided" if found.high > NEXT or found.low < -NEXT else "steady"
 
 
-def follow(widths: Sequence[int], runs: Runs) -> tuple[Coordinates, ...]:
+def follow(
+    widths: Sequence[int], runs: Runs, left_out: Collection[str] = ()
+) -> tuple[Coordinates, ...]:
     """The coordinates of each operation that ran at all widths, in order of execution.
 
     Args:
         widths: two or more.
         runs: the trainings.
+        left_out: names of operations that are not the same at all sizes.
     """
     every = [traced for row in runs for traced in row]
     network = every[0].network
     outputs = {_made(network, index).name for index in network.outputs}
     found = []
     for name, kind in {op.name: op.kind for op in network.operations}.items():
-        if not all(name in traced.change for traced in every):
+        if name in left_out or not all(name in traced.change for traced in every):
             continue
         starts = [[traced.start[name] for traced in row] for row in runs]
         steps = len(every[0].change[name])
@@ -181,7 +184,7 @@ def _seen(operations: Sequence[Coordinates], base: int) -> tuple[Finding, ...]:
     grows = [op for op in operations if op.trend == "grows"]
     started = [op for op in operations if op.start_trend == "grows" and op not in grows]
     falls = [op for op in operations if op.trend == "vanishes"]
-    cause = "the rates or starts of the weights before it do not follow the width"
+    cause = "the rates or starts of the weights before it do not follow the width or depth"
     cure = f"plan = firstlight.plan(model, batch, base=build({base}))"
     for kind, guilty, words in (
         ("coordinates-grow", grows, "change"),

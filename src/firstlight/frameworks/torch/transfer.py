@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from firstlight.errors import BadInputError, near_names
+from firstlight.errors import BadInputError
 from firstlight.frameworks.torch.layouts import named_tensors
 from firstlight.laws.addresses import canonical_name
 
@@ -62,11 +62,9 @@ def scale_inputs(model: nn.Module, factors: Mapping[str, float]) -> None:
             or isinstance(module, nn.Embedding)
             or any(True for _ in module.children())
         ):
-            owners = [n for n, m in modules.items() if isinstance(m, nn.Linear)]
             raise BadInputError(
                 f"{name}: the product is no layer of its own, so no hook reaches its input;"
                 f" multiply it with {factors[name]:.6g} in forward"
-                f"{f' ({near_names(name, owners)})' if owners else ''}"
             )
     for name, factor in factors.items():
         module = modules[name.partition("#")[0]]
