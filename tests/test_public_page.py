@@ -46,9 +46,7 @@ def test_importing_loads_no_framework_and_nothing_slow():
 
 def test_the_test_above_can_fail():
     assert "torch" in loaded_after("import firstlight.frameworks.torch.adapter")
-    assert "scipy" in loaded_after(
-        "import firstlight; firstlight.draw('orthogonal', (3, 3), name='w', seed=0)"
-    )
+    assert "scipy" in loaded_after("import firstlight.theory.formulas")
 
 
 def test_drawing_and_listing_need_no_framework():
@@ -77,6 +75,9 @@ def _uses(tmp_path):
         "audit": lambda: fl.audit(model),
         "audit_checkpoint": lambda: fl.audit_checkpoint(tmp_path / "w", plan, seed=0),
         "check": lambda: fl.check(model, x, target=y),
+        "coordinate_check": lambda: fl.coordinate_check(
+            lambda n: nn.Linear(4, n), x, target=y, widths=(2, 4), steps=1, seeds=1
+        ),
         "draw": lambda: fl.draw("he_normal", (3, 3), name="w", seed=0),
         "calibrate": lambda: fl.calibrate(model, fl.plan(model, x), x, seed=0),
         "exhibit": lambda: fl.exhibit("worked-by-hand", quick=True),

@@ -18,6 +18,7 @@ _PUBLIC = {
     "audit_checkpoint": "firstlight.verbs.checkpoint",
     "calibrate": "firstlight.verbs.calibrate",
     "check": "firstlight.verbs.check",
+    "coordinate_check": "firstlight.verbs.coordinate_check",
     "draw": "firstlight.verbs.draw",
     "exhibit": "firstlight.exhibits.gallery",
     "exhibit_names": "firstlight.exhibits.gallery",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from firstlight.verbs.calibrate import calibrate as calibrate
     from firstlight.verbs.check import check as check
     from firstlight.verbs.checkpoint import audit_checkpoint as audit_checkpoint
+    from firstlight.verbs.coordinate_check import coordinate_check as coordinate_check
     from firstlight.verbs.draw import draw as draw
     from firstlight.verbs.initialize import initialize as initialize
     from firstlight.verbs.plan import plan as plan

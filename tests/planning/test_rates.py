@@ -110,10 +110,15 @@ def test_a_plan_says_so_where_there_are_such_biases(biases, trainable):
     model = nn.Sequential(*layers, nn.Linear(4, 2))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable or not name.endswith("bias"))
-    remarks = fl.plan(model, torch.randn(16, 4)).remarks
+    plan = fl.plan(model, torch.randn(16, 4))
     length = bias_rate(ActivationRef(name="tanh"), 60, 4)
-    asked = [r for r in remarks if f'"lr": {length:.2g} * lr' in r]
+    asked = [r for r in plan.remarks if f"lr × {length:.2g}" in r]
     assert len(asked) == (biases and trainable)
+    assert len(plan.rates) == 59 * (biases and trainable)
+    groups = plan.param_groups("sgd", model, lr=0.5)
+    slow = [g for g in groups if g["lr"] != 0.5]
+    assert [len(g["params"]) for g in slow] == [59] * (biases and trainable)
+    assert all(g["lr"] == pytest.approx(0.5 * length) for g in slow)
 
 
 def test_300_plain_relu_layers_learn_and_hes_start_does_not():

@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 import firstlight as fl
+from firstlight.cli.coordinate_check import coordinate_check
 from firstlight.cli.options import AsJson, Html, Loss, Quiet
 from firstlight.cli.options import give as _give
 from firstlight.cli.race import race
@@ -321,6 +322,7 @@ def predict(
 
 app.command(race)
 app.command(stream)
+app.command(coordinate_check)
 
 
 @app.command

@@ -87,13 +87,7 @@ def model_factory(name: str) -> Callable[[], Any]:
         BadInputError: no such file, module or factory. What it returns raises the same if the
             factory raises.
     """
-    where, colon, factory = name.rpartition(":")
-    if not colon or not where or not factory:
-        raise BadInputError(
-            f"model '{name}': expected file.py:factory or package.module:factory, for example"
-            " models.py:build"
-        )
-    found = _member(load_module(where), where, factory)
+    found = _found(name)
 
     def build() -> Any:
         return _called(found, name)
@@ -103,17 +97,43 @@ def model_factory(name: str) -> Callable[[], Any]:
     return build
 
 
+def _found(name: str) -> Any:
+    """What stands under ``file.py:factory`` or ``package.module:factory``."""
+    where, colon, factory = name.rpartition(":")
+    if not colon or not where or not factory:
+        raise BadInputError(
+            f"model '{name}': expected file.py:factory or package.module:factory, for example"
+            " models.py:build"
+        )
+    return _member(load_module(where), where, factory)
+
+
+def width_factory(name: str) -> Callable[[int], Any]:
+    """A callable that makes the model of a width, which its factory takes as its one argument.
+
+    Args:
+        name: ``file.py:factory`` or ``package.module:factory``.
+
+    Raises:
+        BadInputError: as for `model_factory`, or a model that is ready made.
+    """
+    found = _found(name)
+    if not callable(found) or _is_ready(found):
+        raise BadInputError(f"model '{name}': expected a factory that takes a width, got a model")
+    return lambda width: _called(found, name, width)
+
+
 def made(name: str) -> Any:
     """What the factory named ``file.py:factory`` or ``module:factory`` returns."""
     where, _, factory = name.rpartition(":")
     return _called(_member(load_module(where), where, factory), name)
 
 
-def _called(found: Any, name: str) -> Any:
+def _called(found: Any, name: str, *arguments: Any) -> Any:
     if not callable(found) or _is_ready(found):
         return found  # a model, ready made
     try:
-        return found()
+        return found(*arguments)
     except (Exception, SystemExit) as error:
         raise BadInputError(f"{name}: the factory raised {one_line(error)}") from error
 

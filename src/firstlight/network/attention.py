@@ -66,11 +66,13 @@ def _makes_unscaled_scores(graph: Graph, product: Operation) -> bool:
 
 
 def _weight_behind(graph: Graph, index: int) -> Operation | None:
-    """The weight that made a signal, past what only reshapes it."""
+    """The weight that made a signal and nothing else, past what only reshapes it."""
     operation = graph.operations[index]
+    alone = len(graph.consumers[operation.index]) == 1
     while operation.kind in ("shape", "dropout") and len(operation.inputs) == 1:
         operation = graph.operations[operation.inputs[0]]
-    alone = len(graph.consumers[operation.index]) == 1  # a packed q, k, v has three
+        # A packed q, k, v has three consumers, at the weight or where it is cut.
+        alone = alone and len(graph.consumers[operation.index]) == 1
     return operation if operation.kind == "weighted" and alone else None
 
 

@@ -190,6 +190,22 @@ def residual_branches(network: Network) -> tuple[Branch, ...]:
     return tuple(_record(found, streams[index], network) for index, found in walker.found.items())
 
 
+def within_streams(network: Network) -> frozenset[str]:
+    """Names of the operations from where the first residual branch leaves to where the last joins.
+
+    At another depth the operation of such a name stands at another share of the way.
+
+    Args:
+        network: read by an adapter, with operations.
+    """
+    branches = residual_branches(network)
+    if not branches:
+        return frozenset()
+    first = min(branch.skip for branch in branches)
+    last = max(branch.addition.index for branch in branches)
+    return frozenset(op.name for op in network.operations[first + 1 : last + 1])
+
+
 def _streams(found: dict[int, _Found]) -> dict[int, int]:
     """The stream of each addition: that of the one before it, unless a sibling took it already.
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from firstlight.errors import BadInputError, NoRuleError
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.initializers.technique import Technique
+from firstlight.network.graph import Chain
 from firstlight.planning.choice import COMPARED, MOST_WEIGHTS, in_order, predicted
 from firstlight.planning.context import Context
 from firstlight.planning.forecasting import corrected, forecast, with_states
-from firstlight.planning.rates import bias_rate_remarks
+from firstlight.planning.rates import bias_rate_remarks, bias_rates
 from firstlight.planning.refusing import refusals
 from firstlight.planning.rules import RULES
 from firstlight.planning.rules.fixed import biases, keep, norms, override
@@ -63,6 +64,7 @@ def make_plan(observation: Observation, wishes: Wishes | None = None) -> Plan:
         network=context.network,
         entries=with_states(context.network, complete, foreseen),
         remarks=_remarks(context, complete),
+        rates=bias_rates(context.network, _chains(context)),
         forecast=foreseen,
         refusals=refusals(context),
         ranking=_ranking(foreseen, observation, wishes),
@@ -155,12 +157,21 @@ def _without_values(context: Context, entries: Sequence[PlanEntry]) -> tuple[str
     )
 
 
-def _remarks(context: Context, entries: Sequence[PlanEntry]) -> tuple[str, ...]:
+def reforecast(plan: Plan, observation: Observation) -> Plan:
+    """The plan with a forecast of its entries as they are."""
+    return replace(plan, forecast=forecast(plan.network, plan.entries, observation))
+
+
+def _chains(context: Context) -> tuple[Chain, ...]:
+    """Those that are planned as deep chains."""
     places = map(context.chain_place, context.network.operations)
-    chains = {place.chain.operations[0].index: place.chain for place in places if place}
+    return tuple({p.chain.operations[0].index: p.chain for p in places if p}.values())
+
+
+def _remarks(context: Context, entries: Sequence[PlanEntry]) -> tuple[str, ...]:
     remarks = (
         *_without_values(context, entries),
-        *bias_rate_remarks(context.network, chains.values()),
+        *bias_rate_remarks(context.network, _chains(context)),
     )
     closed = context.network.not_looked_into
     if not closed:

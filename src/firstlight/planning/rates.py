@@ -6,11 +6,14 @@ inner weight stands as it is. A step of SGD at one rate η in the units of that 
 chain's own, η for inner weights, η·q for biases and the first weight, and η/q for the head. With η
 for all, biases move 1/q times too fast: ‖∂b‖ / ‖∂W‖ = 1/‖h‖ = 1/√(n·q) for each sample, while the
 steps of all biases add up along the chain, in one direction for every sample.
+
+The plan holds these rates beside those that follow width and depth (`planning.transfer`), and
+`Plan.param_groups` sets both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -18,6 +21,7 @@ import numpy as np
 from firstlight.network.graph import Chain
 from firstlight.planning.chains import operating
 from firstlight.records.network import ActivationRef, Network
+from firstlight.records.transfer import Rate
 from firstlight.theory.activations import activation
 
 Kind = Literal["first weight", "inner weight", "bias", "last weight"]
@@ -74,6 +78,42 @@ def bias_rate(reference: ActivationRef, depth: int, fan_in: float) -> float:
     return relative_rate("bias", length) if fan_in * length < 1 else 1.0
 
 
+def _slow_biases(
+    network: Network, chains: Iterable[Chain]
+) -> Iterator[tuple[Chain, tuple[str, ...], float]]:
+    """Each chain whose biases need a rate of their own, with their names and that rate."""
+    for chain in chains:
+        inner = [network.parameter(name) for op in chain.operations[1:-1] for name in op.parameters]
+        fans = [p.fans.forward for p in inner if p.kind == "weight" and p.fans is not None]
+        biases = tuple(p.name for p in inner if p.kind == "bias" and p.trainable)
+        if chain.activation is None or not fans or not biases:
+            continue
+        rate = bias_rate(chain.activation, chain.depth, min(fans))
+        if rate != 1:
+            yield chain, biases, rate
+
+
+def bias_rates(network: Network, chains: Iterable[Chain]) -> tuple[Rate, ...]:
+    """The rates of the biases in chains that need one of their own; `Plan.param_groups` sets them.
+
+    Args:
+        network: the model as it was read.
+        chains: those that are planned as deep chains.
+    """
+    return tuple(
+        Rate(
+            name=name,
+            role="vector",
+            adam=relative_rate("bias", rate, adaptive=True),
+            sgd=relative_rate("bias", rate),
+            reason=f"a chain of {chain.depth:,} at second moment {rate:.2g}: biases would take"
+            " most of each step",
+        )
+        for chain, biases, rate in _slow_biases(network, chains)
+        for name in biases
+    )
+
+
 def bias_rate_remarks(network: Network, chains: Iterable[Chain]) -> tuple[str, ...]:
     """One line for each kind of chain whose biases need a learning rate of their own.
 
@@ -82,19 +122,12 @@ def bias_rate_remarks(network: Network, chains: Iterable[Chain]) -> tuple[str, .
         chains: those that are planned as deep chains.
     """
     remarks: dict[str, None] = {}
-    for chain in chains:
-        inner = [network.parameter(name) for op in chain.operations[1:-1] for name in op.parameters]
-        fans = [p.fans.forward for p in inner if p.kind == "weight" and p.fans is not None]
-        biases = any(p.kind == "bias" and p.trainable for p in inner)
-        if chain.activation is None or not fans or not biases:
-            continue
-        rate = bias_rate(chain.activation, chain.depth, min(fans))
-        if rate != 1:
-            slow = relative_rate("bias", rate, adaptive=True)
-            line = (
-                f"{chain.depth:,} × {chain.activation} at second moment {rate:.2g}: at one rate,"
-                f" biases take most of each step; give them lr × {rate:.2g} (Adam: {slow:.2g}):"
-                f' [{{"params": weights}}, {{"params": biases, "lr": {rate:.2g} * lr}}]'
-            )
-            remarks[line] = None
+    for chain, _, rate in _slow_biases(network, chains):
+        slow = relative_rate("bias", rate, adaptive=True)
+        line = (
+            f"{chain.depth:,} × {chain.activation} at second moment {rate:.2g}: at one rate,"
+            f" biases take most of each step; give them lr × {rate:.2g} (Adam: {slow:.2g}):"
+            ' plan.param_groups("sgd", model, lr=lr)'
+        )
+        remarks[line] = None
     return tuple(remarks)

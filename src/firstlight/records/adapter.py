@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from firstlight.records.checkup import JacobianReading, Observation
 from firstlight.records.held import Boxes, Held
 from firstlight.records.network import Network
 from firstlight.records.race import Recipe, Run, Together
+from firstlight.records.transfer import Traced
 
 
 class Adapter(Protocol):
@@ -130,4 +131,40 @@ class Adapter(Protocol):
 
         The runs are a function of the arguments alone: bit for bit the same in another process.
         """
+        ...
+
+
+@runtime_checkable
+class Transferring(Protocol):
+    """What an adapter can do besides where models are trained by parameter groups (torch)."""
+
+    name: str
+
+    def parameter_groups(
+        self, model: Any, factors: Mapping[str, float], *, lr: float, weight_decay: float | None
+    ) -> list[dict[str, Any]]:
+        """Parameter groups of the optimizer's own form, by factors of the rate."""
+        ...
+
+    def scale_inputs(self, model: Any, factors: Mapping[str, float]) -> None:
+        """Multiply the inputs of named modules from now on."""
+        ...
+
+    def trace_training(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        optimizer: Callable[[Any], Any],
+        steps: int,
+        seed: int,
+        loss: Any,
+        target: Any,
+        step: Callable[[Any, Any], Any] | None,
+    ) -> Traced:
+        """Train ``model`` itself for a few steps and tell how its coordinates change."""
+        ...
+
+    def optimizer(self, kind: Any, groups: Any, *, lr: float) -> Any:
+        """An optimizer of the framework, by name or class, over groups or a model."""
         ...

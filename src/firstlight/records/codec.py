@@ -24,6 +24,7 @@ from firstlight.records import (
     prediction,
     race,
     streamed,
+    transfer,
 )
 
 FORMAT = 1
@@ -42,6 +43,7 @@ _CLASSES: dict[str, type] = {
         exhibit,
         streamed,
         compared,
+        transfer,
     )
     for value in vars(module).values()
     if isinstance(value, type) and is_dataclass(value)

@@ -15,6 +15,8 @@ NOT_SAVED = MappingProxyType({"saved": False})
 
 _TABLE = {
     "apply": "firstlight.verbs.apply:apply",
+    "param_groups": "firstlight.verbs.rates:param_groups",
+    "scale_inputs": "firstlight.verbs.rates:scale_inputs",
     "save": "firstlight.reporting.files:save",
     "table": "firstlight.reporting.tables:to_pandas",
     "text": "firstlight.reporting.text:to_text",

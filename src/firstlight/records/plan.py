@@ -12,6 +12,7 @@ from firstlight.records.checkup import Checkup
 from firstlight.records.late import NOT_SAVED, Shown, call
 from firstlight.records.law import Law
 from firstlight.records.network import Layout, Network
+from firstlight.records.transfer import Multiplier, Rate
 
 
 class _Named(Protocol):
@@ -162,6 +163,9 @@ class Plan(Shown):
         ranking: the plan and other starts, the most even first.
         refusals: where no start can help: why, how deep one can go, and the smallest change that
             would.
+        rates: learning rates of single parameters, relative to the one for all; those that are not
+            named take it as it is.
+        multipliers: factors that the forward pass needs, see `scale_inputs`.
     """
 
     network: Network
@@ -171,6 +175,8 @@ class Plan(Shown):
     forecast: tuple[Forecast, ...] = ()
     ranking: tuple[Ranked, ...] = ()
     refusals: tuple[str, ...] = ()
+    rates: tuple[Rate, ...] = ()
+    multipliers: tuple[Multiplier, ...] = ()
 
     def __getitem__(self, name: str) -> PlanEntry:
         return by_name(self.entries, name, "plan")
@@ -247,6 +253,19 @@ class Plan(Shown):
         """Draw every parameter of the plan into ``model``; see `firstlight.apply`."""
         receipt: Receipt = call("apply", model, self, seed=seed, namespace=namespace)
         return receipt
+
+    def param_groups(
+        self, optimizer: Any, model: Any, *, lr: float, weight_decay: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Parameter groups at the rates of this plan; see `firstlight.verbs.rates.param_groups`."""
+        groups: list[dict[str, Any]] = call(
+            "param_groups", self, optimizer, model, lr=lr, weight_decay=weight_decay
+        )
+        return groups
+
+    def scale_inputs(self, model: Any) -> None:
+        """Hook this plan's multipliers into ``model``; see `firstlight.verbs.rates`."""
+        call("scale_inputs", self, model)
 
 
 @dataclass(frozen=True, kw_only=True)

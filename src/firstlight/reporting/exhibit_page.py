@@ -33,7 +33,7 @@ def exhibit_chapter(shown: Exhibit) -> Chapter:
         badge=shown.verdict,
         measured=_measured("What was measured, and what the claim needs", decided, HEADS),
         noted=_measured("Measured, but nothing hangs on it", noted, HEADS[:2]) if noted else None,
-        exhibit=tuple(_figure(picture) for picture in shown.pictures),
+        exhibit=tuple(figure_of(picture) for picture in shown.pictures),
         grids=tuple(_table(grid) for grid in shown.tables),
         lesson=shown.lesson,
         sources=shown.sources,
@@ -99,7 +99,8 @@ def _table(grid: Grid) -> Table:
     )
 
 
-def _figure(picture: Picture) -> Figure:
+def figure_of(picture: Picture) -> Figure:
+    """A picture with its heading and key."""
     named = (replace(series, name=typeset(series.name)) for series in picture.series)
     picture = replace(picture, series=tuple(named))
     key = tuple((name, look.color, look.dash) for name, look in styles(picture).items())

@@ -1,4 +1,7 @@
-"""Records as text: ``str(record)``, and in colour on a terminal."""
+"""Records as text: ``str(record)``, and in colour on a terminal.
+
+Past 400 lines: one short function for each kind of record, all of one registry.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,9 @@ from firstlight.records.exhibit import Exhibit
 from firstlight.records.plan import Audit, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
+from firstlight.records.transfer import CoordinateCheck
+from firstlight.reporting import coordinates, wording
 from firstlight.reporting import prediction as theory
-from firstlight.reporting import wording
 from firstlight.reporting.code import is_code
 from firstlight.reporting.exhibit_page import HEADS, grid_rows, measurement_rows
 from firstlight.reporting.forecast import forecast_facts, forecast_remark
@@ -87,7 +91,7 @@ def print_record(record: Any, console: Console | None = None, *, full: bool = Fa
 def _blocks(record: Any, look: Look) -> list[Block]:  # noqa: ARG001
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Prediction, Exhibit, Story, or a tuple or dictionary of them"
+        "Prediction, Exhibit, CoordinateCheck, Story, or a tuple or dictionary of them"
     )
 
 
@@ -375,6 +379,18 @@ def _exhibit(shown: Exhibit, look: Look) -> list[Block]:
         blocks += ["", look.text(grid.caption), "", table(look, list(grid.heads), cells)]
     blocks += ["", look.text(shown.lesson)]
     return [*blocks, "", *(look.text(source, "label") for source in shown.sources)]
+
+
+@_blocks.register
+def _coordinates(check: CoordinateCheck, look: Look) -> list[Block]:
+    style = "healthy" if check.healthy else "error"
+    blocks: list[Block] = [look.text(coordinates.verdict(check), style)]
+    blocks += [part for finding in check.findings for part in ("", *_finding(finding, look))]
+    for heads, rows in coordinates.tables(check, full=look.full):
+        cells = [[look.text(cell) for cell in row] for row in rows]
+        first, *figures, last = heads
+        blocks += ["", table(look, [first, *(f">{head}" for head in figures), last], cells)]
+    return [*blocks, "", *(look.text(line) for line in coordinates.notes(check))]
 
 
 @_blocks.register

@@ -11,9 +11,11 @@ from firstlight.records.exhibit import Exhibit
 from firstlight.records.plan import Audit, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
+from firstlight.records.transfer import CoordinateCheck
 from firstlight.reporting import theme, wording
 from firstlight.reporting.chapter import Chapter, Figure, Item, Table, version_line
 from firstlight.reporting.code import is_code
+from firstlight.reporting.coordinates import coordinate_chapter
 from firstlight.reporting.exhibit_page import exhibit_chapter
 from firstlight.reporting.forecast import forecast_facts, forecast_remark
 from firstlight.reporting.grouping import group, pattern, remarked, shapes
@@ -56,6 +58,8 @@ def chapters(record: Any) -> list[Chapter]:
         return [theory_chapter(record)]
     if isinstance(record, Exhibit):
         return [exhibit_chapter(record)]
+    if isinstance(record, CoordinateCheck):
+        return [coordinate_chapter(record, tuple(_item(f, None) for f in record.findings))]
     if isinstance(record, tuple | list):
         return [chapter for part in record for chapter in chapters(part)]
     if isinstance(record, dict):
@@ -63,7 +67,7 @@ def chapters(record: Any) -> list[Chapter]:
         return [replace(chapter, title=f"{key}: {chapter.title}") for key, chapter in named]
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Prediction, Exhibit, Story, or a tuple or dictionary of them"
+        "Prediction, Exhibit, CoordinateCheck, Story, or a tuple or dictionary of them"
     )
 
 

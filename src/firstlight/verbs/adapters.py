@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
 from firstlight.errors import BadInputError
-from firstlight.records.adapter import Adapter
+from firstlight.records.adapter import Adapter, Transferring
 
 # Framework module, what tells its models, adapter. In order: under Keras's torch backend a Keras
 # layer is a torch module too, so Keras stands before torch.
@@ -43,3 +45,31 @@ def adapter_for(model: Any) -> Adapter:
         " reads; expected a torch.nn.Module, a Keras model, or of JAX a Flax or Equinox module,"
         " (linen module, variables) or (function, parameters)"
     )
+
+
+def first_of(build: Callable[[], Any]) -> Any:
+    """A first model, to see what it is; the random states of the frameworks stay as they were."""
+    for framework, is_model, name in _TABLE:
+        if framework in sys.modules:
+            adapter = _lookup(f"{is_model.partition(':')[0]}:{name}")()
+            build = partial(adapter.build, build, 0)
+    return build()
+
+
+def transferring(model: Any, what: str) -> Transferring:
+    """The adapter, if models of its framework are trained by parameter groups.
+
+    Args:
+        model: of any framework that Firstlight reads.
+        what: is asked for, for the message.
+
+    Raises:
+        BadInputError: another framework than torch.
+    """
+    adapter = adapter_for(model)
+    if not isinstance(adapter, Transferring):
+        raise BadInputError(
+            f"model: {what} are for torch models, got one of {adapter.name}; the factors of each"
+            " parameter are in plan.rates (adam, sgd), for optax.multi_transform and its like"
+        )
+    return adapter

@@ -10,7 +10,8 @@ import numpy as np
 
 from firstlight.laws.addresses import checked_seed
 from firstlight.planning.choice import contenders
-from firstlight.planning.planner import make_plan, make_technique_plan
+from firstlight.planning.planner import make_plan, make_technique_plan, reforecast
+from firstlight.planning.transfer import transferred
 from firstlight.planning.wishes import Override, Wishes
 from firstlight.records.adapter import Adapter
 from firstlight.records.law import Normal
@@ -33,6 +34,7 @@ def plan(
     step: Callable[[Any, Any], Any] | None = None,
     compare: Sequence[str] | str | None = None,
     seed: int | None = None,
+    base: Any = None,
 ) -> Plan:
     """Choose the law of every parameter, with a reason and a source for each.
 
@@ -60,6 +62,9 @@ def plan(
             plan; if a technique is more even in every one of five draws, ``.remarks`` says by how
             much. Without a batch, on the synthetic one.
         seed: of what ``compare`` draws; as for `apply`.
+        base: the same model at another width or depth, or its plan: where the learning rate was
+            found. Starts and rates then follow it (μP; Yang et al. 2022, 2023), and
+            ``plan.param_groups("adam", model, lr=lr)`` sets the rates. See `coordinate_check`.
 
     Returns:
         A `Plan`: ``plan["fc1.weight"].law``, ``.reason``, ``.source``; ``plan.apply(model)``.
@@ -67,7 +72,8 @@ def plan(
     Raises:
         NoRuleError: a parameter that no rule matched, by name.
         BadInputError: as for `check`; an unknown technique, or one to compare that does not fit
-            the weights; a pattern that matches nothing.
+            the weights; a pattern that matches nothing; a base that differs in more than widths
+            and depth.
 
     Example:
         >>> import torch, firstlight as fl
@@ -80,9 +86,11 @@ def plan(
     wishes = Wishes(keep=keep, only=only, overrides=overrides or {}, prefer=prefer)
     if compare is not None:
         contenders(compare)  # a wrong name is refused before anything runs
-    made, rival = planned(
-        model, batch, technique=technique, wishes=wishes, loss=loss, target=target, step=step
-    )
+    asked: dict[str, Any] = {"technique": technique, "wishes": wishes, "loss": loss}
+    asked |= {"target": target, "step": step}
+    if base is not None and not isinstance(base, Plan):
+        base, _ = planned(base, batch, **asked)
+    made, rival = planned(model, batch, **asked, base=base)
     if compare is None:
         return made
     chosen = adapter_for(model).initial_seed() if seed is None else checked_seed(seed)
@@ -99,6 +107,7 @@ def planned(
     loss: Any,
     target: Any,
     step: Callable[[Any, Any], Any] | None,
+    base: Plan | None = None,
 ) -> tuple[Plan, Callable[[str], Plan]]:
     """The plan, and what gives that of any technique from the same look at the model."""
     adapter = adapter_for(model)
@@ -108,8 +117,12 @@ def planned(
         return _matched(make_technique_plan(observation, name, wishes), model, adapter)
 
     if technique is not None:
-        return rival(technique), rival
-    return _matched(make_plan(observation, wishes), model, adapter), rival
+        chosen = rival(technique)
+    else:
+        chosen = _matched(make_plan(observation, wishes), model, adapter)
+    if base is not None:
+        chosen = transferred(chosen, base, lambda plan: reforecast(plan, observation))
+    return chosen, rival
 
 
 def _matched(made: Plan, model: Any, adapter: Adapter) -> Plan:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from firstlight.racing.store import Store
 from firstlight.racing.units import Unit, score_units, search_units
 from firstlight.records.adapter import Adapter
 from firstlight.records.race import Race, Recipe, Run
-from firstlight.verbs.adapters import adapter_for
+from firstlight.verbs.adapters import adapter_for, first_of
 from firstlight.verbs.plan import plan
 from firstlight.verbs.race_work import (
     Task,
@@ -308,7 +309,7 @@ def _built(build: Callable[..., Any]) -> tuple[Any, Adapter]:
             " pass lambda: Model()"
         )
     try:
-        first = build(0) if takes_seed(build) else build()
+        first = first_of(partial(build, 0) if takes_seed(build) else build)
         adapter = adapter_for(first)
         second = built(adapter, build, 0)
     except BadInputError:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from firstlight.errors import BadInputError, FirstlightError
+from firstlight.frameworks.torch import transfer
 from firstlight.frameworks.torch.calibration import calibrate
+from firstlight.frameworks.torch.coordinates import trace_training
 from firstlight.frameworks.torch.guard import untouched
 from firstlight.frameworks.torch.jacobian import jacobian
 from firstlight.frameworks.torch.layouts import describe_parameters, named_tensors
@@ -43,6 +45,7 @@ from firstlight.records.held import Held
 from firstlight.records.network import Network
 from firstlight.records.race import Recipe, Run, Together
 from firstlight.records.stored import State
+from firstlight.records.transfer import Traced
 
 
 def _original(model: nn.Module) -> nn.Module:
@@ -272,3 +275,48 @@ class TorchAdapter:
             save_model(model, path)
         except SafetensorError as error:
             raise OSError(str(error)) from error
+
+    def parameter_groups(
+        self,
+        model: nn.Module,
+        factors: Mapping[str, float],
+        *,
+        lr: float,
+        weight_decay: float | None,
+    ) -> list[dict[str, Any]]:
+        """Groups by factors of the rate; see `firstlight.frameworks.torch.transfer`."""
+        return transfer.parameter_groups(
+            _original(model), factors, lr=lr, weight_decay=weight_decay
+        )
+
+    def scale_inputs(self, model: nn.Module, factors: Mapping[str, float]) -> None:
+        """Multiply the inputs of modules from now on."""
+        transfer.scale_inputs(_original(model), factors)
+
+    def optimizer(self, kind: Any, groups: Any, *, lr: float) -> torch.optim.Optimizer:
+        """An optimizer of torch, by name or class, over groups or a model."""
+        return transfer.optimizer(kind, groups, lr=lr)
+
+    def trace_training(
+        self,
+        model: nn.Module,
+        batch: Any,
+        *,
+        optimizer: Callable[[Any], Any],
+        steps: int,
+        seed: int,
+        loss: Any,
+        target: Any,
+        step: Callable[[Any, Any], Any] | None,
+    ) -> Traced:
+        """Train ``model`` itself; see `firstlight.frameworks.torch.coordinates`."""
+        return trace_training(
+            model,
+            batch,
+            optimizer=optimizer,
+            steps=steps,
+            seed=seed,
+            loss=loss,
+            target=target,
+            step=step,
+        )

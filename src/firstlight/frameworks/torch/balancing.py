@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from firstlight.frameworks.torch import batches
+from firstlight.frameworks.torch.ending import cotangent
 from firstlight.frameworks.torch.gradients import differentiate
-from firstlight.frameworks.torch.observing import cotangent
 from firstlight.frameworks.torch.tracing import Tracer
 from firstlight.frameworks.torch.weight_uses import mean_square
 from firstlight.measuring.balancing import balancing_factors

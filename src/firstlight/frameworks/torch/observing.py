@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from firstlight.errors import BadInputError, FirstlightError, ModelRaisedError, said
 from firstlight.frameworks.torch import batches
 from firstlight.frameworks.torch.beside import has_values
+from firstlight.frameworks.torch.ending import Ends, cotangent, ends_of
 from firstlight.frameworks.torch.foreign import Foreign
 from firstlight.frameworks.torch.gradients import differentiate
 from firstlight.frameworks.torch.guard import untouched
@@ -37,7 +38,6 @@ from firstlight.records.checkup import InputReading, Observation, Reading
 from firstlight.records.network import Network, Operation, Parameter, Task
 from firstlight.theory.activations import activation
 
-_COTANGENT_SEED = 2
 _RESOLVED = 1e-3
 """Share of the mean square from which a variance by difference of sums is trusted."""
 
@@ -118,20 +118,6 @@ class _Recorder:
         return result
 
 
-@dataclass(frozen=True)
-class _Ends:
-    """What a pass ended in: a loss, or outputs without one."""
-
-    loss: Tensor | None = None
-    outputs: list[Tensor] = field(default_factory=list)
-
-    def scalar(self) -> Tensor | None:
-        """What is differentiated: the loss, or a random direction of the outputs."""
-        if self.loss is not None:
-            return self.loss.reshape(())
-        return cotangent(self.outputs) if self.outputs else None
-
-
 def check_model(model: nn.Module, *, shapes: bool = False) -> torch.device:
     """The device of a model that can be looked at; a `BadInputError` for one that cannot.
 
@@ -151,36 +137,6 @@ def check_model(model: nn.Module, *, shapes: bool = False) -> torch.device:
             check_values_present(model)
         return torch.device("meta")
     return next(iter(named.values())).device
-
-
-def _loss(value: Any, what: str = "loss") -> Tensor:
-    """What a user's loss or step returned, if it is a scalar."""
-    if isinstance(value, Tensor) and value.numel() == 1:
-        return value
-    got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-    raise BadInputError(f"{what}: must return a scalar tensor, the loss; got {got}")
-
-
-def _computed(function: Callable[[Any, Any], Tensor], output: Tensor, target: Any) -> Tensor:
-    """The loss; what it raises is no fault of the model."""
-    try:
-        return function(output, target)
-    except Exception as error:
-        shape = tuple(target.shape) if isinstance(target, Tensor) else type(target).__name__
-        raise BadInputError(
-            f"loss: raised {type(error).__name__} on output {tuple(output.shape)} and target"
-            f" {shape}: {said(error)}"
-        ) from error
-
-
-def cotangent(outputs: list[Tensor]) -> Tensor:
-    """⟨output, unit normal direction⟩: what backward starts from where there is no loss."""
-    generator = torch.Generator().manual_seed(_COTANGENT_SEED)
-    directions = [torch.randn(o.shape, generator=generator).to(o) for o in outputs]
-    norm = math.sqrt(sum(float((d.float() ** 2).sum()) for d in directions))
-    return torch.stack(
-        [(o * d).sum() / norm for o, d in zip(outputs, directions, strict=True)]
-    ).sum()
 
 
 def _task(recorder: _Recorder) -> tuple[Task, int | None, Tensor | None]:
@@ -249,24 +205,8 @@ def observe(
     samples = next((int(t.shape[0]) for t in tensors_in(given) if t.dim() > 0), 1)
     square = _mean_square(given)
 
-    def run(module: nn.Module, given: Any) -> _Ends:
-        if step is not None:
-            with batches.WithoutBackward():
-                value = step(module, given)
-            return _Ends(loss=_loss(value, "step"))
-        output = batches.call(module, given)
-        if loss_function is not None:
-            tensor = batches.output_tensor(output)
-            value = _loss(_computed(loss_function, tensor, target))
-            return _Ends(loss=value, outputs=[tensor])
-        if target is not None:
-            tensor = batches.output_tensor(output)
-            value = _computed(batches.inferred_loss(tensor, target), tensor, target)
-            return _Ends(loss=value, outputs=[tensor])
-        own = batches.own_loss(output)
-        if own is not None:
-            return _Ends(loss=_loss(own))
-        return _Ends(outputs=batches.differentiable(output))
+    def run(module: nn.Module, given: Any) -> Ends:
+        return ends_of(module, given, loss_function, target, step)
 
     with ExitStack() as around:
         around.enter_context(untouched(model))
@@ -319,7 +259,7 @@ def _backward(
     described: Sequence[Parameter],
     tracer: Tracer,
     recorder: _Recorder,
-    ends: _Ends,
+    ends: Ends,
     run_again: Callable[[nn.Module], Tensor | None],
     *,
     input_second_moment: float | None,

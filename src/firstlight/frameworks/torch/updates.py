@@ -9,10 +9,8 @@ from typing import Any
 from torch import nn
 
 from firstlight.errors import BadInputError
+from firstlight.measuring.optimizers import normalises
 from firstlight.records.checkup import ParameterReading
-
-_NORMALISING = ("adam", "rmsprop", "adagrad", "lion", "adamax", "sign")
-"""Optimizers whose first step has one size in every element."""
 
 
 def _first(kind: str, group: Mapping[str, Any]) -> float:
@@ -73,8 +71,7 @@ def relative_updates(
         For parameters that are not zero and get a gradient.
     """
     rates = learning_rates(optimizer, named)
-    kind = type(optimizer).__name__.lower()
-    normalising = any(word in kind for word in _NORMALISING)
+    normalising = normalises(type(optimizer).__name__)
     return {
         r.name: rates[r.name] * (1.0 if normalising else r.gradient_rms) / r.value_rms
         for r in readings
