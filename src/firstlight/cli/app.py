@@ -16,7 +16,7 @@ from rich.console import Console
 
 import firstlight as fl
 from firstlight.cli.coordinate_check import coordinate_check
-from firstlight.cli.options import AsJson, Html, Loss, Quiet
+from firstlight.cli.options import AsJson, Html, Loss, Quiet, for_machines
 from firstlight.cli.options import give as _give
 from firstlight.cli.race import race
 from firstlight.cli.sources import batch_of, model_factory, plan_from, weights_path
@@ -106,12 +106,17 @@ def check(
     seed: Seed = None,
     json: AsJson = False,
     html: Html = None,
+    sarif: Annotated[
+        Path | None, Parameter(help="Also write SARIF 2.1.0, for code scanning.")
+    ] = None,
+    junit: Annotated[Path | None, Parameter(help="Also write JUnit XML, for test reports.")] = None,
     quiet: Quiet = False,
 ) -> int:
     """Is this network healthy at step zero? Exit status 1 if not."""
     batch, wanted = batch_of(input, model, target)
     with _busy("looking at the network", quiet):
         checkup = fl.check(_built(model, seed), batch, loss=loss, target=wanted, jacobian=jacobian)
+    for_machines(checkup, model, sarif=sarif, junit=junit)
     _give(checkup, as_json=json, html=html, quiet=quiet)
     return 0 if checkup.healthy else 1
 

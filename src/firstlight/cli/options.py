@@ -8,8 +8,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from firstlight.cli.sources import source_of
 from firstlight.records.codec import to_json
+from firstlight.records.whole_files import write_atomically
 from firstlight.reporting.files import save
+from firstlight.reporting.machine import to_junit, to_sarif
 from firstlight.reporting.text import print_record
 
 Loss = Annotated[str | None, Parameter(help="cross_entropy, mse or binary_cross_entropy.")]
@@ -28,3 +31,13 @@ def give(record: Any, *, as_json: bool, html: Path | None, quiet: bool) -> None:
         sys.stdout.write(to_json(record) + "\n")
     else:
         print_record(record)
+
+
+def for_machines(checkup: Any, model: str, *, sarif: Path | None, junit: Path | None) -> None:
+    """Write a checkup for code scanning or test reports, with the place of the model's factory."""
+    if sarif is not None:
+        uri, line = source_of(model)
+        text = to_sarif(checkup, uri=uri, line=line)
+        write_atomically(sarif, text.encode("utf-8", "backslashreplace"))
+    if junit is not None:
+        write_atomically(junit, to_junit(checkup).encode("utf-8", "backslashreplace"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 import zipfile
@@ -106,6 +107,21 @@ def _found(name: str) -> Any:
             " models.py:build"
         )
     return _member(load_module(where), where, factory)
+
+
+def source_of(name: str) -> tuple[str, int]:
+    """File and line of a factory, for reports: relative to this folder where it lies below it."""
+    try:
+        found = inspect.unwrap(_found(name))
+        path, line = inspect.getsourcefile(found), inspect.getsourcelines(found)[1]
+    except (TypeError, OSError):  # a model, ready made, or one without source
+        where = name.rpartition(":")[0]
+        path, line = (where if where.endswith(".py") else None), 1
+    if path is None:
+        return "", 1
+    place = Path(path).resolve()
+    here = Path.cwd()
+    return (place.relative_to(here) if place.is_relative_to(here) else place).as_posix(), line
 
 
 def width_factory(name: str) -> Callable[[int], Any]:

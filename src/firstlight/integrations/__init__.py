@@ -1,0 +1,1 @@
+"""Where people already work: pytest, trainers and trackers. Each brings its library when used."""
