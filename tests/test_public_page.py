@@ -97,6 +97,7 @@ def _uses(tmp_path):
         "stream": lambda: fl.stream(model, tmp_path / "weights", plan=plan, seed=0),
         "technique": lambda: fl.technique("he_normal"),
         "techniques": fl.techniques,
+        "Watch": lambda: fl.Watch(model, x, target=y, alarm="none").step(),
     }
 
 
@@ -112,7 +113,7 @@ def test_every_public_name_works_twice_after_everything_has_been_imported(tmp_pa
         elif name == "__version__":
             assert value.count(".") == 2
         else:
-            assert issubclass(value, FirstlightError), name
+            assert issubclass(value, FirstlightError | Warning), name
     assert set(uses) < set(fl.__all__)
     assert isinstance(uses["race"](), Race)
     assert np.array_equal(uses["draw"](), uses["draw"]())

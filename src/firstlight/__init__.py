@@ -36,6 +36,8 @@ _PUBLIC = {
     "ModelRaisedError": "firstlight.errors",
     "NoRuleError": "firstlight.errors",
     "UnhealthyError": "firstlight.errors",
+    "UnhealthyWarning": "firstlight.errors",
+    "Watch": "firstlight.verbs.watch",
 }
 
 __all__ = [*sorted(_PUBLIC), "__version__"]  # noqa: PLE0604 - the names are in the table above
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from firstlight.errors import ModelRaisedError as ModelRaisedError
     from firstlight.errors import NoRuleError as NoRuleError
     from firstlight.errors import UnhealthyError as UnhealthyError
+    from firstlight.errors import UnhealthyWarning as UnhealthyWarning
     from firstlight.exhibits.gallery import exhibit as exhibit
     from firstlight.exhibits.gallery import exhibit_names as exhibit_names
     from firstlight.initializers.registry import technique as technique
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
     from firstlight.verbs.predict import predict as predict
     from firstlight.verbs.race import race as race
     from firstlight.verbs.stream import stream as stream
+    from firstlight.verbs.watch import Watch as Watch
 
 
 def __getattr__(name: str) -> Any:

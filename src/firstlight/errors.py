@@ -40,6 +40,10 @@ class UnhealthyError(FirstlightError, AssertionError):
     """`assert_healthy` found errors."""
 
 
+class UnhealthyWarning(UserWarning):
+    """A model that is watched, or about to be trained, has an error."""
+
+
 _STYLES = re.compile("\x1b\\[[0-9;]*m")
 _WRAPPED = "Exception encountered when calling"
 

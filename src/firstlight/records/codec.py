@@ -25,6 +25,7 @@ from firstlight.records import (
     race,
     streamed,
     transfer,
+    watched,
 )
 
 FORMAT = 1
@@ -44,6 +45,7 @@ _CLASSES: dict[str, type] = {
         streamed,
         compared,
         transfer,
+        watched,
     )
     for value in vars(module).values()
     if isinstance(value, type) and is_dataclass(value)

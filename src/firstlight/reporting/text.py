@@ -22,7 +22,8 @@ from firstlight.records.plan import Audit, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
 from firstlight.records.transfer import CoordinateCheck
-from firstlight.reporting import coordinates, wording
+from firstlight.records.watched import Watched
+from firstlight.reporting import coordinates, watched, wording
 from firstlight.reporting import prediction as theory
 from firstlight.reporting.code import is_code
 from firstlight.reporting.exhibit_page import HEADS, grid_rows, measurement_rows
@@ -91,7 +92,7 @@ def print_record(record: Any, console: Console | None = None, *, full: bool = Fa
 def _blocks(record: Any, look: Look) -> list[Block]:  # noqa: ARG001
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Prediction, Exhibit, CoordinateCheck, Story, or a tuple or dictionary of them"
+        "Prediction, Exhibit, CoordinateCheck, Watched, Story, or a tuple or dictionary of them"
     )
 
 
@@ -391,6 +392,16 @@ def _coordinates(check: CoordinateCheck, look: Look) -> list[Block]:
         first, *figures, last = heads
         blocks += ["", table(look, [first, *(f">{head}" for head in figures), last], cells)]
     return [*blocks, "", *(look.text(line) for line in coordinates.notes(check))]
+
+
+@_blocks.register
+def _watched(seen: Watched, look: Look) -> list[Block]:
+    blocks: list[Block] = [look.text(watched.verdict(seen), "healthy" if seen.healthy else "error")]
+    for _, finding in seen.alarms:
+        blocks += ["", *_finding(finding, look)]
+    cells = [[look.text(cell) for cell in row] for row in watched.rows(seen)]
+    first, *others, last = watched.HEADS
+    return [*blocks, "", table(look, [f">{first}", *(f">{head}" for head in others), last], cells)]
 
 
 @_blocks.register

@@ -12,6 +12,7 @@ from firstlight.records.plan import Audit, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
 from firstlight.records.transfer import CoordinateCheck
+from firstlight.records.watched import Watched
 from firstlight.reporting import theme, wording
 from firstlight.reporting.chapter import Chapter, Figure, Item, Table, version_line
 from firstlight.reporting.code import is_code
@@ -34,6 +35,7 @@ from firstlight.reporting.race_words import (
 from firstlight.reporting.signal import Level, signals
 from firstlight.reporting.signal_map import signal_chart
 from firstlight.reporting.story import Story
+from firstlight.reporting.watched import watched_chapter
 
 MOST_NAMES = 4
 """Culprits named in a finding before "and 12 more"; all of them are in the JSON."""
@@ -60,6 +62,8 @@ def chapters(record: Any) -> list[Chapter]:
         return [exhibit_chapter(record)]
     if isinstance(record, CoordinateCheck):
         return [coordinate_chapter(record, tuple(_item(f, None) for f in record.findings))]
+    if isinstance(record, Watched):
+        return [watched_chapter(record, tuple(_item(f, None) for _, f in record.alarms))]
     if isinstance(record, tuple | list):
         return [chapter for part in record for chapter in chapters(part)]
     if isinstance(record, dict):
@@ -67,7 +71,7 @@ def chapters(record: Any) -> list[Chapter]:
         return [replace(chapter, title=f"{key}: {chapter.title}") for key, chapter in named]
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Prediction, Exhibit, CoordinateCheck, Story, or a tuple or dictionary of them"
+        "Prediction, Exhibit, CoordinateCheck, Watched, Story, or a tuple or dictionary of them"
     )
 
 

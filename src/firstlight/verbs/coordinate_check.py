@@ -43,7 +43,7 @@ def coordinate_check(
     """Train a few steps at several widths and see whether every result changes alike.
 
     Of each operation's result z the root mean square of z_t − z_0 over its coordinates is measured
-    and its exponent over the widths fitted, |z_t − z_0| ∝ width^a with a 95 % interval over all
+    and its exponent over the widths fitted, RMS(z_t − z_0) ∝ width^a with a 95 % interval over all
     runs: a = 0 where learning neither blows up nor dies out with the width, and a learning rate
     found on a narrow model holds on a wide one (μP). Exponents of the parameters' own starts and
     changes name the cause.
