@@ -10,7 +10,7 @@ if __name__ == "__main__":
     model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
     x = torch.randn(128, 8)
     y = (x.sum(1) > 0).long()
-    optimizer = torch.optim.SGD(model.parameters(), lr=60.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=20.0)
     watch = fl.Watch(model, x, target=y, every=5, alarm="none")
     for _ in range(20):
         watch.step()
