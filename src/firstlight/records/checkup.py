@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -265,6 +266,13 @@ class Finding:
     consequences: tuple[Finding, ...] = ()
 
 
+def walk(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings with their consequences, causes first."""
+    for finding in findings:
+        yield finding
+        yield from walk(finding.consequences)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkup(Shown):
     """The verdict on a network at step zero."""
@@ -276,6 +284,10 @@ class Checkup(Shown):
     def healthy(self) -> bool:
         """Whether there is no finding of severity error."""
         return not any(finding.severity == "error" for finding in self.findings)
+
+    def walk(self) -> Iterator[Finding]:
+        """All findings, each followed by what it explains."""
+        return walk(self.findings)
 
     @property
     def layers(self) -> tuple[Reading, ...]:

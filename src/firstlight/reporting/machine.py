@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from importlib.metadata import version
 from xml.etree import ElementTree
 
@@ -12,13 +11,6 @@ from firstlight.records.checkup import FINDING_KINDS, Checkup, Finding
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {"error": "error", "warning": "warning", "note": "note"}
-
-
-def _all(findings: tuple[Finding, ...]) -> Iterator[Finding]:
-    """Findings with what they explain, causes first."""
-    for finding in findings:
-        yield finding
-        yield from _all(finding.consequences)
 
 
 def _sentence(finding: Finding) -> str:
@@ -40,9 +32,9 @@ def to_sarif(checkup: Checkup, *, uri: str = "", line: int = 1) -> str:
     Returns:
         JSON.
     """
-    kinds = sorted({finding.kind for finding in _all(checkup.findings)})
+    kinds = sorted({finding.kind for finding in checkup.walk()})
     results = []
-    for finding in _all(checkup.findings):
+    for finding in checkup.walk():
         name = checkup.network.name
         location: dict[str, object] = {
             "logicalLocations": [
@@ -89,7 +81,7 @@ def to_junit(checkup: Checkup) -> str:
         XML.
     """
     by_kind: dict[str, list[Finding]] = {kind: [] for kind in FINDING_KINDS}
-    for finding in _all(checkup.findings):
+    for finding in checkup.walk():
         by_kind.setdefault(finding.kind, []).append(finding)
     failed = {k for k, of in by_kind.items() if any(f.severity == "error" for f in of)}
     suite = ElementTree.Element(

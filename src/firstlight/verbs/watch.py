@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -169,12 +169,6 @@ def _key(finding: Finding) -> tuple[str, str]:
     return finding.kind, finding.where[0] if finding.where else ""
 
 
-def _all(findings: Iterable[Finding]) -> Iterator[Finding]:
-    for finding in findings:
-        yield finding
-        yield from _all(finding.consequences)
-
-
 def _glance(number: int, checkup: Checkup, first: Glance | None, last: Glance | None) -> Glance:
     observation = checkup.observation
     weighted = {operation.index for operation in observation.network.weighted()}
@@ -194,7 +188,7 @@ def _glance(number: int, checkup: Checkup, first: Glance | None, last: Glance | 
         findings=(),
         alarms=(),
     )
-    errors = [f for f in _all(checkup.findings) if f.severity == "error" and f.kind in KINDS]
+    errors = [f for f in checkup.walk() if f.severity == "error" and f.kind in KINDS]
     if first is not None:
         errors += _diverging(first, glance, forward)
     before = {_key(f) for f in last.findings} if last else set()
