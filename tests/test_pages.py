@@ -26,7 +26,7 @@ def test_a_finding_has_a_page_that_produces_and_heals_it(kind):
     example = page.partition("## Example")[2]
     # `test_documentation.py` runs it: found first, and gone when its cure has been run.
     found, cured = example.index(f"if f.kind == '{kind}')"), example.index("exec(finding.cure)")
-    assert found < cured < example.index("[]\n```")
+    assert found < cured < example.index("[]\n\n```")
     index = read("findings/index.md")
     assert f"]({kind}.md)" in index
     assert f"\n{kind}\n" in index
