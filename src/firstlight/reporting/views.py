@@ -8,14 +8,14 @@ from typing import Any
 from firstlight.errors import BadInputError
 from firstlight.records.checkup import Checkup, Finding
 from firstlight.records.exhibit import Exhibit
-from firstlight.records.plan import Audit, Plan, Receipt
+from firstlight.records.plan import Audit, Forecast, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
 from firstlight.reporting import theme, wording
 from firstlight.reporting.chapter import Chapter, Figure, Item, Table, version_line
 from firstlight.reporting.code import is_code
 from firstlight.reporting.exhibit_page import exhibit_chapter
-from firstlight.reporting.forecast import forecast_facts, forecast_remark
+from firstlight.reporting.forecast import forecast_facts, forecast_remark, foretold
 from firstlight.reporting.grouping import group, pattern, remarked, shapes
 from firstlight.reporting.numbers import number, typeset, with_error
 from firstlight.reporting.prediction_page import theory_chapter
@@ -30,7 +30,7 @@ from firstlight.reporting.race_words import (
     way_rows,
 )
 from firstlight.reporting.signal import Level, signals
-from firstlight.reporting.signal_map import signal_chart
+from firstlight.reporting.signal_map import Direction, signal_chart
 from firstlight.reporting.story import Story
 
 MOST_NAMES = 4
@@ -79,7 +79,7 @@ def _chapter(story: Story) -> Chapter:
         compared=second is not None,
         glance=_glance(first, second, race) if first else None,
         findings=tuple(_item(f, n) for n, f in enumerate(found, 1)),
-        maps=_maps(first, second, found) if first else (),
+        maps=_maps(first, second, found, plan) if first else (),
         operations=_operations(first, second) if first else None,
         remaining=tuple(_item(f) for f in wording.by_severity(second.findings)) if second else (),
         plan_summary=_summary(plan) if plan else "",
@@ -176,21 +176,31 @@ def _item(finding: Finding, label: int | None = None) -> Item:
     )
 
 
-def _maps(first: Checkup, second: Checkup | None, found: tuple[Finding, ...]) -> tuple[Figure, ...]:
+_HALVES: tuple[tuple[Direction, str], ...] = (
+    ("forward", "Forward: RMS of what each operation passes on"),
+    ("backward", "Backward: ‖δ‖ per sample, the gradient that comes back to it"),
+)
+
+
+def _maps(
+    first: Checkup, second: Checkup | None, found: tuple[Finding, ...], plan: Plan | None
+) -> tuple[Figure, ...]:
     if not signals(first):
         return ()
-    key = (("before", theme.BEFORE, True), ("after", theme.AFTER, False)) if second else ()
-    return (
+    key: list[tuple[str, str, bool | str]] = []
+    expected: tuple[Forecast, ...] = ()
+    if second is not None:
+        key = [("before", theme.BEFORE, True), ("after", theme.AFTER, False)]
+        expected = plan.forecast if plan is not None else ()
+    if foretold(expected, signals(second) if second is not None else ()):
+        key.append(("theory", theme.INK, "1 3"))
+    return tuple(
         Figure(
-            heading="Forward: RMS of what each operation passes on",
-            chart=signal_chart(first, second, "forward", found),
-            key=key,
-        ),
-        Figure(
-            heading="Backward: ‖δ‖ per sample, the gradient that comes back to it",
-            chart=signal_chart(first, second, "backward", found),
-            key=key,
-        ),
+            heading=heading,
+            chart=signal_chart(first, second, direction, found, expected),
+            key=tuple(key),
+        )
+        for direction, heading in _HALVES
     )
 
 
