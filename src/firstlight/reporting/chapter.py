@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 from firstlight.records.checkup import Finding
 from firstlight.reporting.charts import Chart
@@ -37,6 +39,27 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layers:
+    """The layers of a page that can be looked at closely.
+
+    Args:
+        names: of the operations, in order.
+        chosen: index of the one that is shown first.
+        facts: of that one, in sentences.
+        figures: four charts of it.
+        key: to the colours, where there are two runs.
+        payload: what the page's script needs to show another one.
+    """
+
+    names: tuple[str, ...]
+    chosen: int
+    facts: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    key: tuple[tuple[str, str, bool | str], ...]
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """A finding with the number that marks it on the map, None where it is not marked."""
 
@@ -61,6 +84,7 @@ class Chapter:
     glance: Table | None = None
     findings: tuple[Item, ...] = ()
     maps: tuple[Figure, ...] = ()
+    layers: Layers | None = None
     operations: Table | None = None
     remaining: tuple[Item, ...] = ()
     plan_summary: str = ""

@@ -33,8 +33,22 @@ class Chart:
     description: str
 
 
-def finish(layers: Sequence[Any], hover: Sequence[Any], description: str, height: int) -> Chart:
-    """Both forms of a layered chart; ``hover`` are layers that only the page has."""
+def finish(
+    layers: Sequence[Any],
+    hover: Sequence[Any],
+    description: str,
+    height: int,
+    still: int = STATIC_WIDTH,
+) -> Chart:
+    """Both forms of a layered chart; ``hover`` are layers that only the page has.
+
+    Args:
+        layers: from back to front.
+        hover: likewise.
+        description: for those who do not see it.
+        height: in pixels.
+        still: width of the form without hover.
+    """
     import altair as alt
     import vl_convert
 
@@ -47,7 +61,7 @@ def finish(layers: Sequence[Any], hover: Sequence[Any], description: str, height
         result["autosize"] = {"type": "fit-x", "contains": "padding"}
         return result
 
-    svg = str(vl_convert.vegalite_to_svg(spec(layers, STATIC_WIDTH), vl_version=version()))
+    svg = str(vl_convert.vegalite_to_svg(spec(layers, still), vl_version=version()))
     return Chart(
         spec=spec([*layers, *hover], "container"), svg=_scaling(svg), description=description
     )

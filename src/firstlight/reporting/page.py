@@ -19,7 +19,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from firstlight.reporting.chapter import Chapter
+from firstlight.reporting.chapter import Chapter, Item
 from firstlight.reporting.charts import libraries
 from firstlight.reporting.plain import visible
 from firstlight.reporting.views import chapters
@@ -68,7 +68,8 @@ def render(
     """
     drawn = any(part.maps or part.scores or part.theory or part.exhibit for part in parts)
     # A page without charts needs no libraries and stays small.
-    scripts = [_script(code)] if code else [_script(read_template("page.js"))] if drawn else []
+    acts = drawn or any(part.plan or any(i.code for i in _items(part)) for part in parts)
+    scripts = [_script(code)] if code else [_script(read_template("page.js"))] if acts else []
     if drawn and not source:
         scripts.insert(0, _script(library()))
     # A page opened from a file is "self" to one browser and "file:" to another.
@@ -87,6 +88,10 @@ def render(
             **more,
         )
     )
+
+
+def _items(part: Chapter) -> tuple[Item, ...]:
+    return (*part.findings, *part.remaining)
 
 
 def to_fragment(record: Any) -> str:

@@ -17,6 +17,7 @@ from firstlight.reporting.code import is_code
 from firstlight.reporting.exhibit_page import exhibit_chapter
 from firstlight.reporting.forecast import forecast_facts, forecast_remark, foretold
 from firstlight.reporting.grouping import group, pattern, remarked, shapes
+from firstlight.reporting.layers import layers
 from firstlight.reporting.numbers import number, typeset, with_error
 from firstlight.reporting.prediction_page import theory_chapter
 from firstlight.reporting.race_charts import colors, learning_chart, race_chart
@@ -80,6 +81,7 @@ def _chapter(story: Story) -> Chapter:
         glance=_glance(first, second, race) if first else None,
         findings=tuple(_item(f, n) for n, f in enumerate(found, 1)),
         maps=_maps(first, second, found, plan) if first else (),
+        layers=layers(first, second, found) if first else None,
         operations=_operations(first, second) if first else None,
         remaining=tuple(_item(f) for f in wording.by_severity(second.findings)) if second else (),
         plan_summary=_summary(plan) if plan else "",
