@@ -58,7 +58,7 @@ def hover_at(driver, x, y):
 
 AXE = """
     const done = arguments[0];
-    axe.run(document, {resultTypes: ["violations"]}).then(
+    axe.run(document, {resultTypes: ["violations"], iframes: false}).then(
         result => done(result.violations.map(
             v => [v.id, v.impact, v.nodes.map(n => n.html.slice(0, 200))])))"""
 

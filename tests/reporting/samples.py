@@ -21,6 +21,7 @@ from firstlight.records.checkup import (
     ParameterReading,
     Reading,
 )
+from firstlight.records.compared import Compared, ComparedTensor
 from firstlight.records.law import Constant, Law, Mirrored, Orthogonal, Uniform
 from firstlight.records.network import (
     ActivationRef,
@@ -42,6 +43,7 @@ from firstlight.records.plan import (
     Rejected,
 )
 from firstlight.records.race import Race, Run, Start
+from firstlight.records.streamed import Streamed
 from firstlight.reporting.story import Story
 
 DEPTH, WIDTH, INPUTS, CLASSES, SAMPLES = 30, 128, 784, 10, 128
@@ -350,6 +352,39 @@ def story() -> Story:
     )
 
 
+def streamed() -> Streamed:
+    return Streamed(
+        folder="weights",
+        files=tuple(f"model-{i:05}-of-00012.safetensors" for i in range(1, 13)),
+        tensors=291,
+        parameters=6_738_415_616,
+        size=13_476_839_424,
+        kept=2_000_000_000,
+        seconds=41.3,
+        seed=0,
+        namespace="a",
+        dtype="bfloat16",
+        left_out=("rotary.inv_freq",),
+        ties=(("embed.weight", "head.weight"),),
+    )
+
+
+def compared() -> Compared:
+    standings = ("initial", "partly initial", "changed", "not drawn", "missing", "extra")
+    entries = tuple(
+        ComparedTensor(
+            name=f"layers.{i}.{standing.replace(' ', '_')}.weight",
+            standing=standing,
+            samples=0 if standing in ("missing", "extra", "not drawn") else 4096,
+            equal={"initial": 1.0, "partly initial": 0.25}.get(standing, 0.0),
+            constant=standing == "initial" and i == 0,
+        )
+        for standing in standings
+        for i in range(4)
+    )
+    return Compared(path="weights/model.safetensors", seed=3, namespace="", entries=entries)
+
+
 def everything() -> dict[str, Any]:
     """One record of each kind."""
     return {
@@ -360,6 +395,8 @@ def everything() -> dict[str, Any]:
         "audit": audit(),
         "race": race(),
         "story": story(),
+        "streamed": streamed(),
+        "compared": compared(),
         "prediction": fl.predict("tanh", depth=60, sigma_w2=2.5, sigma_b2=0.05),
     }
 

@@ -60,6 +60,17 @@ class Layers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Section:
+    """Tables and figures under one heading, of records that need nothing else."""
+
+    heading: str
+    lead: str = ""
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """A finding with the number that marks it on the map, None where it is not marked."""
 
@@ -106,6 +117,7 @@ class Chapter:
     race_remarks: tuple[str, ...] = ()
     conditions: str = ""
     theory: tuple[Table | Figure | str, ...] = ()
+    sections: tuple[Section, ...] = ()
     badge: str = ""
     measured: Table | None = None
     noted: Table | None = None

@@ -14,12 +14,14 @@ from rich.text import Text
 
 from firstlight.errors import BadInputError
 from firstlight.records.checkup import Checkup, Finding
+from firstlight.records.compared import Compared
 from firstlight.records.exhibit import Exhibit
 from firstlight.records.plan import Audit, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
+from firstlight.records.streamed import Streamed
+from firstlight.reporting import checkpoints, wording
 from firstlight.reporting import prediction as theory
-from firstlight.reporting import wording
 from firstlight.reporting.code import is_code
 from firstlight.reporting.exhibit_page import HEADS, grid_rows, measurement_rows
 from firstlight.reporting.forecast import forecast_facts, forecast_remark
@@ -47,8 +49,8 @@ def to_text(record: Any, width: int | None = None, *, full: bool = False) -> str
     """A record as plain text without colours.
 
     Args:
-        record: a Checkup, Plan, Receipt, Audit, Race, Prediction, Story, or a tuple or dictionary
-            of them.
+        record: a record that has ``.save()`` (a Checkup, say, or a Plan), or a tuple or
+            dictionary of them.
         width: columns to fill, 80 if None; code to be pasted is never wrapped.
         full: show every operation of a deep network, and what a plan rejected.
 
@@ -87,7 +89,7 @@ def print_record(record: Any, console: Console | None = None, *, full: bool = Fa
 def _blocks(record: Any, look: Look) -> list[Block]:  # noqa: ARG001
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Prediction, Exhibit, Story, or a tuple or dictionary of them"
+        "Prediction, Exhibit, Streamed, Compared, Story, or a tuple or dictionary of them"
     )
 
 
@@ -375,6 +377,22 @@ def _exhibit(shown: Exhibit, look: Look) -> list[Block]:
         blocks += ["", look.text(grid.caption), "", table(look, list(grid.heads), cells)]
     blocks += ["", look.text(shown.lesson)]
     return [*blocks, "", *(look.text(source, "label") for source in shown.sources)]
+
+
+@_blocks.register
+def _streamed(done: Streamed, look: Look) -> list[Block]:
+    first: Block = look.text(f"{checkpoints.streamed_verdict(done)}.", "healthy")
+    return [first, *_sentences(checkpoints.streamed_facts(done), look)]
+
+
+@_blocks.register
+def _compared(found: Compared, look: Look) -> list[Block]:
+    first: Block = look.text(f"{checkpoints.compared_verdict(found)}.", "bold")
+    return [first, *_sentences(checkpoints.compared_facts(found), look)]
+
+
+def _sentences(facts: Sequence[tuple[str, str]], look: Look) -> list[Block]:
+    return [look.text(f"{what}: {text}") for what, text in facts]
 
 
 @_blocks.register

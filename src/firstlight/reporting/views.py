@@ -7,12 +7,15 @@ from typing import Any
 
 from firstlight.errors import BadInputError
 from firstlight.records.checkup import Checkup, Finding
+from firstlight.records.compared import Compared
 from firstlight.records.exhibit import Exhibit
 from firstlight.records.plan import Audit, Forecast, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
+from firstlight.records.streamed import Streamed
 from firstlight.reporting import theme, wording
 from firstlight.reporting.chapter import Chapter, Figure, Item, Table, version_line
+from firstlight.reporting.checkpoints import compared_chapter, streamed_chapter
 from firstlight.reporting.code import is_code
 from firstlight.reporting.exhibit_page import exhibit_chapter
 from firstlight.reporting.forecast import forecast_facts, forecast_remark, foretold
@@ -57,6 +60,10 @@ def chapters(record: Any) -> list[Chapter]:
         return [theory_chapter(record)]
     if isinstance(record, Exhibit):
         return [exhibit_chapter(record)]
+    if isinstance(record, Streamed):
+        return [streamed_chapter(record)]
+    if isinstance(record, Compared):
+        return [compared_chapter(record)]
     if isinstance(record, tuple | list):
         return [chapter for part in record for chapter in chapters(part)]
     if isinstance(record, dict):
@@ -64,7 +71,7 @@ def chapters(record: Any) -> list[Chapter]:
         return [replace(chapter, title=f"{key}: {chapter.title}") for key, chapter in named]
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Prediction, Exhibit, Story, or a tuple or dictionary of them"
+        "Prediction, Exhibit, Streamed, Compared, Story, or a tuple or dictionary of them"
     )
 
 
