@@ -110,6 +110,10 @@ def test_a_plan_is_filtered_by_words_in_any_column(driver, tmp_path):
     told = "return document.querySelector('.fl-find [role=status]').innerText"
     assert driver.execute_script(told) == f"{len(rows)} of {every} rows"
     assert violations(driver) == [] and driver.get_log("browser") == []
+    clear = "const i = document.querySelector('.fl-find input'); i.value = ''; return i.value"
+    driver.execute_script(clear)
+    press(driver, ".fl-find input", "net.14.weight")  # it stands in a row as net.{2,4…56}.weight
+    assert len(driver.execute_script(seen)) == 1
     show(driver, tmp_path / "plan.html", media="print")
     assert len(driver.execute_script(seen)) == every
 

@@ -14,7 +14,10 @@ from firstlight.reporting.charts import Chart
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of a page; ``numeric`` columns are right-aligned, a ``wordy`` one may be stacked."""
+    """A table of a page; ``numeric`` columns are right-aligned, a ``wordy`` one may be stacked.
+
+    ``also`` has words for each row by which a filter finds it, though they do not stand there.
+    """
 
     caption: str
     heads: tuple[str, ...]
@@ -22,6 +25,7 @@ class Table:
     numeric: tuple[int, ...] = ()
     code: tuple[int, ...] = (0,)
     wordy: bool = True
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,7 @@ class Chapter:
     plan_summary: str = ""
     plan: Table | None = None
     rejected: Table | None = None
+    ranking: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     receipt_summary: str = ""
     receipt: Table | None = None

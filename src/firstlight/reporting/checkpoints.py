@@ -75,17 +75,19 @@ def compared_facts(found: Compared) -> list[tuple[str, str]]:
 
 def compared_chapter(found: Compared) -> Chapter:
     """A comparison as a chapter: all tensors, in a table that filters."""
-    rows = []
+    rows, also = [], []
     for same in group(found, lambda e: (e.standing, e.constant, _share(e))):
         first = same[0]
         standing = f"{first.standing}, constant" if first.constant else first.standing
         looked = sum(entry.samples for entry in same)
         names = pattern([entry.name for entry in same])
         rows.append((names, str(len(same)), standing, f"{looked:,}", _share(first)))
+        also.append(" ".join(entry.name for entry in same))
     table = Table(
         caption="Where each tensor stands",
         heads=("tensor", "how many", "standing", "numbers looked at", "initial"),
         rows=tuple(rows[:_MOST_ROWS]),
+        also=tuple(also[:_MOST_ROWS]),
         numeric=(1, 3, 4),
     )
     return Chapter(

@@ -133,9 +133,9 @@ PANELS = (
         draw=_points("unit", "mean, in RMS", spread=True),
     ),
     Panel(
-        heading="Cosines between samples",
+        heading="Cosines between samples (or tokens)",
         columns=_cosines,
-        draw=_bars(-1.0, 1.0, "cosine of two samples"),
+        draw=_bars(-1.0, 1.0, "cosine"),
     ),
     Panel(
         heading="Singular values",

@@ -94,6 +94,7 @@ def _chapter(story: Story) -> Chapter:
         plan_summary=_summary(plan) if plan else "",
         plan=_plan(plan) if plan else None,
         rejected=_rejected(plan) if plan else None,
+        ranking=tuple(map(typeset, wording.ranking(plan))) if plan else (),
         remarks=_remarks(plan) if plan else (),
         receipt_summary=wording.receipt_summary(receipt) if receipt else "",
         receipt=_receipt(receipt) if receipt else None,
@@ -244,17 +245,19 @@ def _level(level: Level | None) -> str:
 
 
 def _plan(plan: Plan) -> Table:
-    rows = []
+    rows, also = [], []
     for same in group(plan, lambda e: (e.action, str(e.law), e.rule, e.reason, e.source)):
         entry, shape = same[0], shapes(e.layout.shape for e in same)
         times = f"{len(same)} × " if len(same) > 1 else ""
         law = "keep" if entry.action == "keep" else str(entry.law)
         why = f"{entry.reason} ({entry.source})" if entry.source else entry.reason
         rows.append((pattern([e.name for e in same]), times + shape, law, entry.rule, why))
+        also.append(" ".join(e.name for e in same) if len(same) > 1 else "")
     return Table(
         caption="What each parameter starts as, and why",
         heads=("parameter", "shape", "law", "rule", "reason (source)"),
         rows=tuple(rows),
+        also=tuple(also),
     )
 
 
@@ -265,10 +268,8 @@ def _summary(plan: Plan) -> str:
 
 
 def _remarks(plan: Plan) -> tuple[str, ...]:
-    """What the plan assumes, expects, and how other starts compare."""
-    order = wording.ranking(plan)
-    compared = (f"Starts by how even they are along the depth: {'; '.join(order)}.",)
-    return (*plan.remarks, *_expected(plan), *(compared if order else ()))
+    """What the plan assumes and expects."""
+    return (*plan.remarks, *_expected(plan))
 
 
 def _expected(plan: Plan) -> tuple[str, ...]:

@@ -35,7 +35,9 @@
   // A plan: rows that hold all the words, in any column.
   for (const field of all(".fl-find")) {
     const rows = all("tbody tr", document.getElementById(field.dataset.filter));
-    const said = rows.map((row) => row.textContent.toLowerCase());
+    const said = rows.map((row) =>
+      `${row.textContent} ${row.dataset.also || ""}`.toLowerCase(),
+    );
     const told = field.querySelector("[role=status]");
     const input = field.querySelector("input");
     field.hidden = false;
