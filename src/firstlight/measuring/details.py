@@ -22,6 +22,18 @@ _DIGITS = 5
 _TINY = 1e-15
 
 
+def every(count: int) -> int:
+    """Of so many operations every how-many-th is looked at: a power of two.
+
+    >>> every(200), every(257), every(1000)
+    (1, 2, 4)
+    """
+    step = 1
+    while math.ceil(count / step) > MOST_DETAILS:
+        step *= 2
+    return step
+
+
 def thinning(shape: Sequence[int], unit_axis: int) -> tuple[slice, ...]:
     """Even steps along each axis that leave at most 32 rows, 32 units and 4 positions.
 
