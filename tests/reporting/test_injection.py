@@ -12,6 +12,7 @@ import firstlight as fl
 from firstlight.reporting.files import save
 from firstlight.reporting.page import to_fragment
 
+from . import samples
 from .browser import needs_browser, show
 
 pytestmark = [pytest.mark.browser, needs_browser]
@@ -83,6 +84,54 @@ def test_a_fragment_is_as_harmless_where_no_policy_protects_it(record, driver, t
     path.write_text(page, encoding="utf-8")
     driver.get(path.as_uri())
     harmless(driver)
+
+
+def test_a_frame_shows_hostile_names_as_text(record, driver, tmp_path):
+    path = tmp_path / "frame.html"
+    frame = record.interactive()._repr_html_()
+    page = f"<!DOCTYPE html><meta charset=utf-8><body>{frame}</body>"
+    path.write_text(page, encoding="utf-8")
+    driver.get(path.as_uri())
+    harmless(driver)
+    assert driver.execute_script("return document.body.children.length") == 1
+    driver.switch_to.frame(0)
+    harmless(driver)
+    text = driver.execute_script("return document.body.textContent")
+    assert all(attack.replace(".", "\u2024") in text for attack in ATTACKS)
+    driver.switch_to.default_content()
+    assert driver.get_log("browser") == []
+
+
+def test_choosing_a_hostile_layer_shows_its_name(record, driver, tmp_path):
+    save(record, tmp_path / "hostile.html")
+    show(driver, tmp_path / "hostile.html")
+    named = "return document.querySelector('.fl-layer-name').textContent"
+    for index, attack in enumerate(ATTACKS):
+        driver.execute_script(
+            "const s = document.querySelector('.fl-choice select');"
+            "s.value = arguments[0]; s.dispatchEvent(new Event('change'))",
+            str(index),
+        )
+        assert driver.execute_script(named) == attack.replace(".", "\u2024")
+    harmless(driver)
+    assert driver.get_log("browser") == []
+
+
+def test_hostile_files_stay_text(driver, tmp_path):
+    files = dataclasses.replace(
+        samples.streamed(), folder=ATTACKS[1], files=ATTACKS, left_out=ATTACKS, namespace=ATTACKS[0]
+    )
+    entries = tuple(
+        dataclasses.replace(entry, name=attack)
+        for entry, attack in zip(samples.compared(), ATTACKS, strict=False)
+    )
+    tensors = dataclasses.replace(samples.compared(), path=ATTACKS[2], entries=entries)
+    save((files, tensors), tmp_path / "files.html")
+    show(driver, tmp_path / "files.html")
+    harmless(driver)
+    text = driver.execute_script("return document.body.textContent")
+    assert all(attack in text for attack in ATTACKS)
+    assert driver.get_log("browser") == []
 
 
 def test_an_attack_that_succeeds_is_seen(driver, tmp_path):
