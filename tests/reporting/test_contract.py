@@ -129,6 +129,19 @@ def test_both_displays_in_a_browser(driver, tmp_path):
     assert driver.get_log("browser") == []
 
 
+@pytest.mark.browser
+@needs_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@each
+def test_every_page_can_be_read_by_everybody(name, theme, driver, tmp_path):
+    save(sample(name), tmp_path / "page.html")
+    show(driver, tmp_path / "page.html", 390 if theme == "dark" else 1280, theme)
+    assert violations(driver) == []
+    width = "return [document.documentElement.scrollWidth, innerWidth]"
+    assert len(set(driver.execute_script(width))) == 1
+    assert driver.get_log("browser") == []
+
+
 # Terminals ---------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from firstlight.reporting.files import save
 from firstlight.reporting.page import to_fragment
 
 from . import samples
-from .browser import needs_browser, show, violations
+from .browser import hover_at, needs_browser, show, violations
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from report_models import report
@@ -63,6 +63,16 @@ def test_a_layer_is_chosen_by_keyboard_and_all_follows(page):
     press(page, ".fl-choice [data-step='-1']", Keys.ENTER)  # there is none before the first
     assert page.execute_script(NAMED) == "first"
     assert violations(page) == [] and page.get_log("browser") == []
+
+
+def test_hovering_over_a_panel_tells_its_numbers(page):
+    box = page.execute_script(
+        "const bar = [...document.querySelectorAll('.fl-four .fl-live')[2].querySelectorAll("
+        "'.mark-rect path')].at(-1); bar.scrollIntoView({block: 'center'});"
+        "const b = bar.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]"
+    )
+    text = hover_at(page, box[0] + box[2] / 2, box[1] + box[3] / 2)
+    assert "100.0%" in text and "from" in text and "0.9" in text
 
 
 def test_a_click_on_the_map_chooses_the_layer_there(page):
