@@ -77,6 +77,8 @@ def test_every_form_is_there_and_says_the_same_thing_first(name, tmp_path):
         assert (tmp_path / f"record{suffix}").stat().st_size > 50
     text = to_page(record)
     assert text.count("<h1>") == 1 and "</main>" in text
+    # The verdict stands before every other heading.
+    assert 0 < text.index('<p class="fl-verdict') < text.index("<h2>")
 
 
 @each

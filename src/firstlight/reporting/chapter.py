@@ -109,7 +109,6 @@ class Chapter:
     remarks: tuple[str, ...] = ()
     receipt_summary: str = ""
     receipt: Table | None = None
-    audit_summary: str = ""
     audit: Table | None = None
     audit_remarks: Table | None = None
     proof: str = ""

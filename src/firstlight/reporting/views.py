@@ -79,10 +79,17 @@ def _chapter(story: Story) -> Chapter:
     race, plan, receipt = story.race, story.plan, story.receipt
     first, second = story.before or story.after, story.after if story.before else None
     found = wording.by_severity(first.findings) if first else ()
+    verdict, proof = _verdict(story), race.verdict if race else ""
+    summary = _summary(plan) if plan else ""
+    # What a record says in one sentence comes first, and once.
+    if not verdict and proof:
+        verdict, proof = proof, ""
+    elif not verdict:
+        verdict, summary = summary, ""
     return Chapter(
         title=story.title,
         lead=story.lead,
-        verdict=_verdict(story),
+        verdict=verdict,
         healthy=_healthy(story.after or story.before),
         compared=second is not None,
         glance=_glance(first, second, race) if first else None,
@@ -91,14 +98,14 @@ def _chapter(story: Story) -> Chapter:
         layers=layers(first, second, found) if first else None,
         operations=_operations(first, second) if first else None,
         remaining=tuple(_item(f) for f in wording.by_severity(second.findings)) if second else (),
-        plan_summary=_summary(plan) if plan else "",
+        plan_summary=summary,
         plan=_plan(plan) if plan else None,
         rejected=_rejected(plan) if plan else None,
         ranking=tuple(map(typeset, wording.ranking(plan))) if plan else (),
         remarks=_remarks(plan) if plan else (),
         receipt_summary=wording.receipt_summary(receipt) if receipt else "",
         receipt=_receipt(receipt) if receipt else None,
-        proof=race.verdict if race else "",
+        proof=proof,
         scores=_scores(race) if race and race.starts else None,
         race=_race(race) if race else None,
         curves=_curves(race) if race and race.starts else (),
@@ -137,7 +144,8 @@ def _audit(audit: Audit) -> Chapter:
     )
     return Chapter(
         title=audit.network.name,
-        audit_summary=wording.audit_summary(audit),
+        verdict=wording.audit_summary(audit),
+        healthy=all(entry.agrees is not False for entry in audit) and not said,
         audit=table,
         audit_remarks=remarks if said else None,
         remarks=audit.remarks,
