@@ -54,3 +54,22 @@ def hover_at(driver, x, y):
         driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", **at})
     tip = "const t = document.querySelector('#vg-tooltip-element.visible'); return t && t.innerText"
     return WebDriverWait(driver, 10).until(lambda d: d.execute_script(tip))
+
+
+AXE = """
+    const done = arguments[0];
+    axe.run(document, {resultTypes: ["violations"], iframes: false}).then(
+        result => done(result.violations.map(
+            v => [v.id, v.impact, v.nodes.map(n => n.html.slice(0, 200))])))"""
+
+
+def violations(driver):
+    """What axe-core calls serious or critical in the page as it is, its details opened."""
+    from pathlib import Path
+
+    shipped = pytest.importorskip("axe_core_python")
+    code = Path(shipped.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+    driver.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    driver.execute_script(code)
+    found = driver.execute_async_script(AXE)
+    return [violation for violation in found if violation[1] in ("serious", "critical")]

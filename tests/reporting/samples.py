@@ -21,6 +21,7 @@ from firstlight.records.checkup import (
     ParameterReading,
     Reading,
 )
+from firstlight.records.compared import Compared, ComparedTensor
 from firstlight.records.law import Constant, Law, Mirrored, Orthogonal, Uniform
 from firstlight.records.network import (
     ActivationRef,
@@ -42,6 +43,9 @@ from firstlight.records.plan import (
     Rejected,
 )
 from firstlight.records.race import Race, Run, Start
+from firstlight.records.streamed import Streamed
+from firstlight.records.transfer import CoordinateCheck, Coordinates, ParameterTrend, Slope
+from firstlight.records.watched import Glance, Watched
 from firstlight.reporting.story import Story
 
 DEPTH, WIDTH, INPUTS, CLASSES, SAMPLES = 30, 128, 784, 10, 128
@@ -350,6 +354,124 @@ def story() -> Story:
     )
 
 
+def streamed() -> Streamed:
+    return Streamed(
+        folder="weights",
+        files=tuple(f"model-{i:05}-of-00012.safetensors" for i in range(1, 13)),
+        tensors=291,
+        parameters=6_738_415_616,
+        size=13_476_839_424,
+        kept=2_000_000_000,
+        seconds=41.3,
+        seed=0,
+        namespace="a",
+        dtype="bfloat16",
+        left_out=("rotary.inv_freq",),
+        ties=(("embed.weight", "head.weight"),),
+    )
+
+
+def compared() -> Compared:
+    standings = ("initial", "partly initial", "changed", "not drawn", "missing", "extra")
+    entries = tuple(
+        ComparedTensor(
+            name=f"layers.{i}.{standing.replace(' ', '_')}.weight",
+            standing=standing,
+            samples=0 if standing in ("missing", "extra", "not drawn") else 4096,
+            equal={"initial": 1.0, "partly initial": 0.25}.get(standing, 0.0),
+            constant=standing == "initial" and i == 0,
+        )
+        for standing in standings
+        for i in range(4)
+    )
+    return Compared(path="weights/model.safetensors", seed=3, namespace="", entries=entries)
+
+
+def coordinate_check() -> CoordinateCheck:
+    """A network whose output grows with the width."""
+    grows, steady = Slope(value=0.93, low=0.89, high=0.97), Slope(value=0.02, low=-0.1, high=0.14)
+    rows = {"fc_1": (steady, "steady"), "fc_2": (grows, "grows")}
+    operations = tuple(
+        Coordinates(
+            name=name,
+            kind="weighted",
+            is_output=name == "fc_2",
+            start=(1.0, 1.1, 1.0),
+            change=((0.01, 0.02, 0.04), (0.1, 0.19, 0.36)),
+            start_slope=steady,
+            change_slope=slope,
+            trend=trend,
+            start_trend="steady",
+        )
+        for name, (slope, trend) in rows.items()
+    )
+    parameters = tuple(
+        ParameterTrend(
+            name=f"{name}.weight",
+            role="hidden",
+            start_slope=Slope(value=-0.5, low=-0.51, high=-0.49),
+            start_needed=-0.5,
+            update_slope=steady,
+            update_needed=-1.0,
+        )
+        for name in rows
+    )
+    finding = Finding(
+        kind="rate-scaling",
+        severity="error",
+        where=("fc_2.weight",),
+        evidence="the change of 'fc_2.weight' goes as width^(+0.02 ± 0.12), needed is width^-1",
+        cause="the learning rate of hidden weights is not divided by the width under Adam",
+        cure="plan = firstlight.plan(model, batch, base=build(64))",
+    )
+    return CoordinateCheck(
+        model="MLP",
+        widths=(64, 128, 256),
+        seeds=(0, 1, 2),
+        steps=2,
+        optimizer="adam",
+        base=None,
+        operations=operations,
+        parameters=parameters,
+        findings=(finding,),
+        remarks=("a remark",),
+    )
+
+
+def watched() -> Watched:
+    """A training that diverges at its second glance."""
+    finding = Finding(
+        kind="diverging",
+        severity="error",
+        where=("fc_2",),
+        evidence="E[z²] is 1.7e+06 times its largest at step 0",
+        cause="the steps are too large for this start",
+        cure="divide the learning rate by ten",
+    )
+    glances = (
+        Glance(
+            step=0,
+            loss=0.69,
+            forward=(0.1, 0.4),
+            backward=(1e-5, 1e-4),
+            dead=0.0,
+            findings=(),
+            alarms=(),
+        ),
+        Glance(
+            step=50,
+            loss=120.0,
+            forward=(1200.0, 6.9e5),
+            backward=(2.4e-4, 0.014),
+            dead=0.75,
+            findings=(finding,),
+            alarms=(finding,),
+        ),
+        Glance(step=100, loss=None, forward=None, backward=None, dead=1.0, findings=(), alarms=()),
+    )
+    return Watched(model="MLP", every=50, glances=glances)
+
+
 def everything() -> dict[str, Any]:
     """One record of each kind."""
     return {
@@ -360,6 +482,10 @@ def everything() -> dict[str, Any]:
         "audit": audit(),
         "race": race(),
         "story": story(),
+        "streamed": streamed(),
+        "compared": compared(),
+        "coordinate check": coordinate_check(),
+        "watched": watched(),
         "prediction": fl.predict("tanh", depth=60, sigma_w2=2.5, sigma_b2=0.05),
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from firstlight.errors import UnhealthyError
+from firstlight.records.detail import Detail
 from firstlight.records.late import Shown
 from firstlight.records.network import Network, Task
 
@@ -64,6 +65,7 @@ class Reading:
         non_finite_delta: how many elements of the gradient are.
         raw_mean_square: mean square of the entries that are not zero of what it reads, where that
             comes from the batch through no weight and no norm.
+        detail: a close look at its result, of weighted operations.
     """
 
     operation: int
@@ -80,6 +82,7 @@ class Reading:
     non_finite: int = 0
     non_finite_delta: int = 0
     raw_mean_square: float | None = None
+    detail: Detail | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from firstlight.records.late import Shown
+
 Standing = Literal["initial", "partly initial", "changed", "not drawn", "missing", "extra"]
 
 
@@ -30,7 +32,7 @@ class ComparedTensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class Compared(Shown):
     """Which tensors of a checkpoint still are at their initial value.
 
     Args:
@@ -59,29 +61,3 @@ class Compared:
     def untrained(self) -> tuple[str, ...]:
         """Drawn tensors that are at their start to the bit: nothing has trained or loaded them."""
         return tuple(e.name for e in self.entries if e.standing == "initial" and not e.constant)
-
-    def __str__(self) -> str:
-        drawn = [e for e in self.entries if e.standing in ("initial", "partly initial", "changed")]
-        lines = [
-            f"{self.path}: {len(self.untrained)} of {len(drawn)} tensors are at the start of seed"
-            f" {self.seed}, bit for bit"
-        ]
-        constants = [e.name for e in self.entries if e.standing == "initial" and e.constant]
-        rows = [
-            (f"still initial ({len(self.untrained)})", list(self.untrained)),
-            (f"still at their constant ({len(constants)})", constants),
-            *(
-                (f"{e.name}: {e.equal:.0%} of the samples are initial", [])
-                for e in self.entries
-                if e.standing == "partly initial"
-            ),
-            ("not in the checkpoint", list(self.named("missing"))),
-            ("not in the plan", list(self.named("extra"))),
-        ]
-        for title, names in rows:
-            if names:
-                more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-                lines.append(f"{title}: {', '.join(names[:8])}{more}")
-            elif "initial" in title and "(" not in title:
-                lines.append(title)
-        return "\n".join(lines)

@@ -21,6 +21,7 @@ _TABLE = {
     "table": "firstlight.reporting.tables:to_pandas",
     "text": "firstlight.reporting.text:to_text",
     "html": "firstlight.reporting.page:to_fragment",
+    "interactive": "firstlight.reporting.notebook:Interactive",
 }
 
 
@@ -40,6 +41,32 @@ class Shown:
 
     def _repr_html_(self) -> str:
         return str(call("html", self))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """What a notebook keeps: text, and HTML without scripts, which it may show anywhere."""
+        makers = {"text/plain": self.__str__, "text/html": self._repr_html_}
+        wanted = [kind for kind in makers if include is None or kind in include]
+        return {kind: makers[kind]() for kind in wanted if kind not in (exclude or ())}
+
+    def interactive(self, height: int = 900) -> Any:
+        """The record for a notebook's cell as its whole page: hover, choose layers, filter, copy.
+
+        Without it a cell shows the same without scripts, which is a tenth of the size and survives
+        where notebooks are only looked at.
+
+        Args:
+            height: of the frame, in pixels.
+
+        Returns:
+            An object to end a cell with.
+
+        Example:
+            >>> import firstlight as fl
+            >>> frame = fl.predict("relu", depth=3).interactive(height=600)
+            >>> frame._repr_html_()[:7]
+            '<iframe'
+        """
+        return call("interactive", self, height)
 
     def save(self, path: Any) -> None:
         """Write the record to ``path``; its suffix (``.html``, ``.json``, ``.txt``) says the form.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from firstlight.records.late import Shown
+
 
 def size_in_words(size: float) -> str:
     """Bytes in the unit that fits.
@@ -16,7 +18,7 @@ def size_in_words(size: float) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Streamed:
+class Streamed(Shown):
     """What `stream` wrote.
 
     Args:
@@ -51,17 +53,3 @@ class Streamed:
     def rate(self) -> float:
         """Bytes a second that this call wrote."""
         return (self.size - self.kept) / self.seconds if self.seconds else 0.0
-
-    def __str__(self) -> str:
-        files = self.files[0] if len(self.files) == 1 else f"{len(self.files)} files"
-        lines = [
-            f"{self.folder}: {self.tensors} tensors, {self.parameters:,} numbers,"
-            f" {size_in_words(self.size)} in {files}",
-            f"seed {self.seed}{f', namespace {self.namespace}' if self.namespace else ''};"
-            f" {self.seconds:.1f} s, {size_in_words(self.rate)}/s",
-        ]
-        if self.kept:
-            lines.append(f"{size_in_words(self.kept)} were there from an earlier call")
-        if self.left_out:
-            lines.append(f"without values, in no file: {', '.join(self.left_out)}")
-        return "\n".join(lines)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 from firstlight.records.checkup import Finding
 from firstlight.reporting.charts import Chart
@@ -12,7 +14,10 @@ from firstlight.reporting.charts import Chart
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of a page; ``numeric`` columns are right-aligned, a ``wordy`` one may be stacked."""
+    """A table of a page; ``numeric`` columns are right-aligned, a ``wordy`` one may be stacked.
+
+    ``also`` has words for each row by which a filter finds it, though they do not stand there.
+    """
 
     caption: str
     heads: tuple[str, ...]
@@ -20,6 +25,7 @@ class Table:
     numeric: tuple[int, ...] = ()
     code: tuple[int, ...] = (0,)
     wordy: bool = True
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,38 @@ class Figure:
     key: tuple[tuple[str, str, bool | str], ...] = ()
     caption: str = ""
     choose: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """The layers of a page that can be looked at closely.
+
+    Args:
+        names: of the operations, in order.
+        chosen: index of the one that is shown first.
+        facts: of that one, in sentences.
+        figures: four charts of it.
+        key: to the colours, where there are two runs.
+        payload: what the page's script needs to show another one.
+    """
+
+    names: tuple[str, ...]
+    chosen: int
+    facts: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    key: tuple[tuple[str, str, bool | str], ...]
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Tables and figures under one heading, of records that need nothing else."""
+
+    heading: str
+    lead: str = ""
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +99,16 @@ class Chapter:
     glance: Table | None = None
     findings: tuple[Item, ...] = ()
     maps: tuple[Figure, ...] = ()
+    layers: Layers | None = None
     operations: Table | None = None
     remaining: tuple[Item, ...] = ()
     plan_summary: str = ""
     plan: Table | None = None
     rejected: Table | None = None
+    ranking: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     receipt_summary: str = ""
     receipt: Table | None = None
-    audit_summary: str = ""
     audit: Table | None = None
     audit_remarks: Table | None = None
     proof: str = ""
@@ -82,6 +121,7 @@ class Chapter:
     race_remarks: tuple[str, ...] = ()
     conditions: str = ""
     theory: tuple[Table | Figure | str, ...] = ()
+    sections: tuple[Section, ...] = ()
     badge: str = ""
     measured: Table | None = None
     noted: Table | None = None

@@ -7,6 +7,8 @@ of a second to import, so that happens when the first chart is drawn.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +18,8 @@ from firstlight.reporting import theme
 from firstlight.reporting.plain import visible
 
 STATIC_WIDTH = 720
+
+_NAMES = re.compile(r"(?<=url\(#)(?:clip|gradient_)\d+|(?<= id=\")(?:clip|gradient_)\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +37,22 @@ class Chart:
     description: str
 
 
-def finish(layers: Sequence[Any], hover: Sequence[Any], description: str, height: int) -> Chart:
-    """Both forms of a layered chart; ``hover`` are layers that only the page has."""
+def finish(
+    layers: Sequence[Any],
+    hover: Sequence[Any],
+    description: str,
+    height: int,
+    still: int = STATIC_WIDTH,
+) -> Chart:
+    """Both forms of a layered chart; ``hover`` are layers that only the page has.
+
+    Args:
+        layers: from back to front.
+        hover: likewise.
+        description: for those who do not see it.
+        height: in pixels.
+        still: width of the form without hover.
+    """
     import altair as alt
     import vl_convert
 
@@ -47,7 +65,7 @@ def finish(layers: Sequence[Any], hover: Sequence[Any], description: str, height
         result["autosize"] = {"type": "fit-x", "contains": "padding"}
         return result
 
-    svg = str(vl_convert.vegalite_to_svg(spec(layers, STATIC_WIDTH), vl_version=version()))
+    svg = str(vl_convert.vegalite_to_svg(spec(layers, still), vl_version=version()))
     return Chart(
         spec=spec([*layers, *hover], "container"), svg=_scaling(svg), description=description
     )
@@ -134,4 +152,16 @@ def _scaling(svg: str) -> str:
     """An SVG that takes the width of its surroundings; it has a viewBox already."""
     head, rest = svg.split(">", 1)
     words = [w for w in head.split(" ") if not w.startswith(("width=", "height="))]
-    return " ".join([*words, 'aria-hidden="true"']) + ">" + rest
+    return " ".join([*words, 'aria-hidden="true"']) + ">" + _own_names(rest)
+
+
+def _own_names(svg: str) -> str:
+    """Clip paths and gradients named by what is drawn, not by how many were drawn before.
+
+    So a record always gives the same page, and drawings of two processes in one notebook do not
+    find each other's.
+    """
+    order = {name: index for index, name in enumerate(dict.fromkeys(_NAMES.findall(svg)))}
+    plain = _NAMES.sub(lambda name: str(order[name[0]]), svg)
+    digest = hashlib.sha256(plain.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+    return _NAMES.sub(lambda name: f"fl-{digest}-{order[name[0]]}", svg)

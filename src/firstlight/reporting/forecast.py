@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from firstlight.records.plan import Forecast, Plan
 from firstlight.reporting.numbers import number
+from firstlight.reporting.signal import Level, Signal
 from firstlight.reporting.wording import count
 
 
@@ -17,6 +18,45 @@ def foreseen(plan: Plan) -> tuple[Forecast, ...]:
     if len(shown) > 2 and shown[-1].operation in plan.network.outputs:
         return shown[:-1]
     return shown
+
+
+def foretold(forecast: Sequence[Forecast], measured: Sequence[Signal]) -> tuple[Signal, ...]:
+    """What theory expects at measured operations; what a measurement corrected is left out.
+
+    A forecast gives ‖δ‖ relative to the last operation that has one. There it is set equal to the
+    measurement, so that both stand on one axis.
+
+    Args:
+        forecast: of the plan.
+        measured: the signal after it was drawn.
+    """
+    expected = {f.operation: f for f in forecast if f.how == "theory"}
+    anchor = next(
+        (
+            signal.backward.value / math.sqrt(f.delta_square_per_sample)
+            for signal in reversed(measured)
+            if (f := expected.get(signal.operation)) is not None
+            and f.delta_square_per_sample
+            and signal.backward.value is not None
+        ),
+        None,
+    )
+    return tuple(
+        Signal(
+            position=signal.position,
+            operation=signal.operation,
+            name=signal.name,
+            forward=_level(f.second_moment, 1.0),
+            backward=_level(f.delta_square_per_sample, anchor),
+        )
+        for signal in measured
+        if (f := expected.get(signal.operation)) is not None
+    )
+
+
+def _level(square: float | None, unit: float | None) -> Level:
+    known = square is not None and square >= 0 and unit is not None
+    return Level(value=math.sqrt(square) * unit if known else None)  # type: ignore[arg-type,operator]
 
 
 def roots(squares: Sequence[float | None]) -> list[float]:

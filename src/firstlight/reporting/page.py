@@ -19,7 +19,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from firstlight.reporting.chapter import Chapter
+from firstlight.reporting.chapter import Chapter, Item
 from firstlight.reporting.charts import libraries
 from firstlight.reporting.plain import visible
 from firstlight.reporting.views import chapters
@@ -37,8 +37,8 @@ def to_page(record: Any) -> str:
     """A record as one HTML page that needs nothing else: no network, no other file.
 
     Args:
-        record: a Checkup, Plan, Receipt, Audit, Race, Prediction, Story, or a tuple or dictionary
-            of them.
+        record: a record that has ``.save()`` (a Checkup, say, or a Plan), or a tuple or
+            dictionary of them.
 
     Returns:
         The page; charts are interactive where scripts run, and static pictures elsewhere.
@@ -66,9 +66,14 @@ def render(
         styles: style sheets, in their order.
         more: what else the template asks for.
     """
-    drawn = any(part.maps or part.scores or part.theory or part.exhibit for part in parts)
+    drawn = any(
+        part.maps or part.scores or part.theory or part.exhibit or _figures(part) for part in parts
+    )
     # A page without charts needs no libraries and stays small.
-    scripts = [_script(code)] if code else [_script(read_template("page.js"))] if drawn else []
+    acts = drawn or any(
+        part.plan or part.sections or any(i.code for i in _items(part)) for part in parts
+    )
+    scripts = [_script(code)] if code else [_script(read_template("page.js"))] if acts else []
     if drawn and not source:
         scripts.insert(0, _script(library()))
     # A page opened from a file is "self" to one browser and "file:" to another.
@@ -87,6 +92,14 @@ def render(
             **more,
         )
     )
+
+
+def _items(part: Chapter) -> tuple[Item, ...]:
+    return (*part.findings, *part.remaining)
+
+
+def _figures(part: Chapter) -> bool:
+    return any(section.figures for section in part.sections)
 
 
 def to_fragment(record: Any) -> str:

@@ -10,8 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from firstlight.records.checkup import Checkup, Finding
+from firstlight.records.plan import Forecast
 from firstlight.reporting import theme
 from firstlight.reporting.charts import Chart, data, finish, hover_strips
+from firstlight.reporting.forecast import foretold
 from firstlight.reporting.numbers import number, power_of_ten, typeset, with_error
 from firstlight.reporting.signal import Level, Scale, Signal, addresses, places, signals
 
@@ -22,11 +24,21 @@ MOST_POINTS = 400
 
 _LANE, _BODY, _MOST_LANES = 24, 180, 6
 _BACKWARD = ("backward-vanishing", "backward-exploding", "no-gradient", "unreachable")
-_SERIES = {"before": theme.BEFORE, "after": theme.AFTER, "RMS": theme.AFTER}
+_SERIES = {
+    "before": theme.BEFORE,
+    "after": theme.AFTER,
+    "RMS": theme.AFTER,
+    "theory": theme.INK,
+}
+_DASHES = ([6, 3], [1, 0], [1, 0], [1, 3])
 
 
 def signal_chart(
-    before: Checkup, after: Checkup | None, direction: Direction, findings: Sequence[Finding]
+    before: Checkup,
+    after: Checkup | None,
+    direction: Direction,
+    findings: Sequence[Finding],
+    forecast: Sequence[Forecast] = (),
 ) -> Chart:
     """One half of the signal map, on log axes, with bands of two standard errors.
 
@@ -38,12 +50,16 @@ def signal_chart(
         after: a second checkup of the same model to compare with.
         direction: ``forward`` (results) or ``backward`` (δ, the gradients of the results).
         findings: of ``before``, in the order in which the page numbers them, from 1.
+        forecast: what the plan that made ``after`` expected of it.
     """
     import altair as alt
 
     shown = {"RMS": signals(before)}
     if after is not None:
         shown = {"before": signals(before), "after": signals(after)}
+        expected = foretold(forecast, shown["after"])
+        if any(_level(s, direction).value is not None for s in expected):
+            shown["theory"] = expected
     scale, wide = _scales([_level(s, direction) for series in shown.values() for s in series])
     lanes = _lanes(before, findings, direction)
     keep = _thinned(shown, direction, lanes)
@@ -74,7 +90,7 @@ def signal_chart(
     # Dashes tell the lines apart where colours do not (print, colour blindness).
     dash = alt.StrokeDash(
         "series:N",
-        scale=alt.Scale(domain=list(_SERIES), range=[[6, 3], [1, 0], [1, 0]]),
+        scale=alt.Scale(domain=list(_SERIES), range=list(_DASHES)),
         legend=None,
     )
     edge = alt.Shape(
@@ -84,6 +100,7 @@ def signal_chart(
     )
     at_x, at_y = alt.X("x:Q", **x), alt.Y("y:Q", **y)
     outside = [row for row in rows if row["edge"]]
+    lone = _lone(rows, keep)
     layers = [
         data(rows)
         .mark_area(opacity=0.18)
@@ -91,13 +108,17 @@ def signal_chart(
         data(rows)
         .mark_line(strokeWidth=2.25, strokeJoin="round")
         .encode(x=at_x, y=at_y, color=color, strokeDash=dash),
-        data(outside)
-        .mark_point(filled=True, size=70, opacity=1)
-        .encode(x=at_x, y=at_y, color=color, shape=edge),
-        *_marks(lanes, x, height),
     ]
-    if depth == 1:  # a line needs two points
-        layers.append(data(rows).mark_circle(size=70).encode(x=at_x, y=at_y, color=color))
+    # No empty layers: a reader is told of a picture there that has no name.
+    if outside:
+        layers.append(
+            data(outside)
+            .mark_point(filled=True, size=70, opacity=1)
+            .encode(x=at_x, y=at_y, color=color, shape=edge)
+        )
+    if lone:
+        layers.append(data(lone).mark_circle(size=70).encode(x=at_x, y=at_y, color=color))
+    layers += _marks(lanes, x, height)
     words = {"forward": "Forward RMS", "backward": "‖δ‖ per sample, going backward,"}[direction]
     description = f"{words} at {depth} weighted operations on a log axis. " + " ".join(
         _in_words(name, series, direction) for name, series in shown.items()
@@ -228,6 +249,17 @@ def _thinned(
         keep |= {p for _, p in (min(known), max(known))} if known else set()
         keep |= set(odd[:1])
     return keep
+
+
+def _lone(rows: Sequence[Mapping[str, Any]], keep: set[int]) -> list[Mapping[str, Any]]:
+    """Points without a neighbour among the positions drawn: a line alone would not show them."""
+    order = {position: index for index, position in enumerate(sorted(keep))}
+    known = {(row["series"], order[row["x"]]) for row in rows}
+    return [
+        row
+        for row in rows
+        if not known & {(row["series"], order[row["x"]] + step) for step in (-1, 1)}
+    ]
 
 
 def _in_words(name: str, series: tuple[Signal, ...], direction: Direction) -> str:

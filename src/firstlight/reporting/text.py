@@ -17,13 +17,15 @@ from rich.text import Text
 
 from firstlight.errors import BadInputError
 from firstlight.records.checkup import Checkup, Finding
+from firstlight.records.compared import Compared
 from firstlight.records.exhibit import Exhibit
 from firstlight.records.plan import Audit, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
+from firstlight.records.streamed import Streamed
 from firstlight.records.transfer import CoordinateCheck
 from firstlight.records.watched import Watched
-from firstlight.reporting import coordinates, watched, wording
+from firstlight.reporting import checkpoints, coordinates, watched, wording
 from firstlight.reporting import prediction as theory
 from firstlight.reporting.code import is_code
 from firstlight.reporting.exhibit_page import HEADS, grid_rows, measurement_rows
@@ -52,8 +54,8 @@ def to_text(record: Any, width: int | None = None, *, full: bool = False) -> str
     """A record as plain text without colours.
 
     Args:
-        record: a Checkup, Plan, Receipt, Audit, Race, Prediction, Story, or a tuple or dictionary
-            of them.
+        record: a record that has ``.save()`` (a Checkup, say, or a Plan), or a tuple or
+            dictionary of them.
         width: columns to fill, 80 if None; code to be pasted is never wrapped.
         full: show every operation of a deep network, and what a plan rejected.
 
@@ -92,7 +94,8 @@ def print_record(record: Any, console: Console | None = None, *, full: bool = Fa
 def _blocks(record: Any, look: Look) -> list[Block]:  # noqa: ARG001
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Prediction, Exhibit, CoordinateCheck, Watched, Story, or a tuple or dictionary of them"
+        "Prediction, Exhibit, CoordinateCheck, Watched, Streamed, Compared, Story, or a tuple or "
+        "dictionary of them"
     )
 
 
@@ -402,6 +405,22 @@ def _watched(seen: Watched, look: Look) -> list[Block]:
     cells = [[look.text(cell) for cell in row] for row in watched.rows(seen)]
     first, *others, last = watched.HEADS
     return [*blocks, "", table(look, [f">{first}", *(f">{head}" for head in others), last], cells)]
+
+
+@_blocks.register
+def _streamed(done: Streamed, look: Look) -> list[Block]:
+    first: Block = look.text(f"{checkpoints.streamed_verdict(done)}.", "healthy")
+    return [first, *_sentences(checkpoints.streamed_facts(done), look)]
+
+
+@_blocks.register
+def _compared(found: Compared, look: Look) -> list[Block]:
+    first: Block = look.text(f"{checkpoints.compared_verdict(found)}.", "bold")
+    return [first, *_sentences(checkpoints.compared_facts(found), look)]
+
+
+def _sentences(facts: Sequence[tuple[str, str]], look: Look) -> list[Block]:
+    return [look.text(f"{what}: {text}") for what, text in facts]
 
 
 @_blocks.register

@@ -7,19 +7,23 @@ from typing import Any
 
 from firstlight.errors import BadInputError
 from firstlight.records.checkup import Checkup, Finding
+from firstlight.records.compared import Compared
 from firstlight.records.exhibit import Exhibit
-from firstlight.records.plan import Audit, Plan, Receipt
+from firstlight.records.plan import Audit, Forecast, Plan, Receipt
 from firstlight.records.prediction import Prediction
 from firstlight.records.race import Race
+from firstlight.records.streamed import Streamed
 from firstlight.records.transfer import CoordinateCheck
 from firstlight.records.watched import Watched
 from firstlight.reporting import theme, wording
 from firstlight.reporting.chapter import Chapter, Figure, Item, Table, version_line
+from firstlight.reporting.checkpoints import compared_chapter, streamed_chapter
 from firstlight.reporting.code import is_code
 from firstlight.reporting.coordinates import coordinate_chapter
 from firstlight.reporting.exhibit_page import exhibit_chapter
-from firstlight.reporting.forecast import forecast_facts, forecast_remark
+from firstlight.reporting.forecast import forecast_facts, forecast_remark, foretold
 from firstlight.reporting.grouping import group, pattern, remarked, shapes
+from firstlight.reporting.layers import layers
 from firstlight.reporting.numbers import number, typeset, with_error
 from firstlight.reporting.prediction_page import theory_chapter
 from firstlight.reporting.race_charts import colors, learning_chart, race_chart
@@ -33,7 +37,7 @@ from firstlight.reporting.race_words import (
     way_rows,
 )
 from firstlight.reporting.signal import Level, signals
-from firstlight.reporting.signal_map import signal_chart
+from firstlight.reporting.signal_map import Direction, signal_chart
 from firstlight.reporting.story import Story
 from firstlight.reporting.watched import watched_chapter
 
@@ -64,6 +68,10 @@ def chapters(record: Any) -> list[Chapter]:
         return [coordinate_chapter(record, tuple(_item(f, None) for f in record.findings))]
     if isinstance(record, Watched):
         return [watched_chapter(record, tuple(_item(f, None) for _, f in record.alarms))]
+    if isinstance(record, Streamed):
+        return [streamed_chapter(record)]
+    if isinstance(record, Compared):
+        return [compared_chapter(record)]
     if isinstance(record, tuple | list):
         return [chapter for part in record for chapter in chapters(part)]
     if isinstance(record, dict):
@@ -71,7 +79,8 @@ def chapters(record: Any) -> list[Chapter]:
         return [replace(chapter, title=f"{key}: {chapter.title}") for key, chapter in named]
     raise BadInputError(
         f"cannot show {type(record).__name__}; expected a Checkup, Plan, Receipt, Audit, Race, "
-        "Prediction, Exhibit, CoordinateCheck, Watched, Story, or a tuple or dictionary of them"
+        "Prediction, Exhibit, CoordinateCheck, Watched, Streamed, Compared, Story, or a tuple or "
+        "dictionary of them"
     )
 
 
@@ -79,24 +88,33 @@ def _chapter(story: Story) -> Chapter:
     race, plan, receipt = story.race, story.plan, story.receipt
     first, second = story.before or story.after, story.after if story.before else None
     found = wording.by_severity(first.findings) if first else ()
+    verdict, proof = _verdict(story), race.verdict if race else ""
+    summary = _summary(plan) if plan else ""
+    # What a record says in one sentence comes first, and once.
+    if not verdict and proof:
+        verdict, proof = proof, ""
+    elif not verdict:
+        verdict, summary = summary, ""
     return Chapter(
         title=story.title,
         lead=story.lead,
-        verdict=_verdict(story),
+        verdict=verdict,
         healthy=_healthy(story.after or story.before),
         compared=second is not None,
         glance=_glance(first, second, race) if first else None,
         findings=tuple(_item(f, n) for n, f in enumerate(found, 1)),
-        maps=_maps(first, second, found) if first else (),
+        maps=_maps(first, second, found, plan) if first else (),
+        layers=layers(first, second, found) if first else None,
         operations=_operations(first, second) if first else None,
         remaining=tuple(_item(f) for f in wording.by_severity(second.findings)) if second else (),
-        plan_summary=_summary(plan) if plan else "",
+        plan_summary=summary,
         plan=_plan(plan) if plan else None,
         rejected=_rejected(plan) if plan else None,
+        ranking=tuple(map(typeset, wording.ranking(plan))) if plan else (),
         remarks=_remarks(plan) if plan else (),
         receipt_summary=wording.receipt_summary(receipt) if receipt else "",
         receipt=_receipt(receipt) if receipt else None,
-        proof=race.verdict if race else "",
+        proof=proof,
         scores=_scores(race) if race and race.starts else None,
         race=_race(race) if race else None,
         curves=_curves(race) if race and race.starts else (),
@@ -135,7 +153,8 @@ def _audit(audit: Audit) -> Chapter:
     )
     return Chapter(
         title=audit.network.name,
-        audit_summary=wording.audit_summary(audit),
+        verdict=wording.audit_summary(audit),
+        healthy=all(entry.agrees is not False for entry in audit) and not said,
         audit=table,
         audit_remarks=remarks if said else None,
         remarks=audit.remarks,
@@ -184,21 +203,31 @@ def _item(finding: Finding, label: int | None = None) -> Item:
     )
 
 
-def _maps(first: Checkup, second: Checkup | None, found: tuple[Finding, ...]) -> tuple[Figure, ...]:
+_HALVES: tuple[tuple[Direction, str], ...] = (
+    ("forward", "Forward: RMS of what each operation passes on"),
+    ("backward", "Backward: ‖δ‖ per sample, the gradient that comes back to it"),
+)
+
+
+def _maps(
+    first: Checkup, second: Checkup | None, found: tuple[Finding, ...], plan: Plan | None
+) -> tuple[Figure, ...]:
     if not signals(first):
         return ()
-    key = (("before", theme.BEFORE, True), ("after", theme.AFTER, False)) if second else ()
-    return (
+    key: list[tuple[str, str, bool | str]] = []
+    expected: tuple[Forecast, ...] = ()
+    if second is not None:
+        key = [("before", theme.BEFORE, True), ("after", theme.AFTER, False)]
+        expected = plan.forecast if plan is not None else ()
+    if foretold(expected, signals(second) if second is not None else ()):
+        key.append(("theory", theme.INK, "1 3"))
+    return tuple(
         Figure(
-            heading="Forward: RMS of what each operation passes on",
-            chart=signal_chart(first, second, "forward", found),
-            key=key,
-        ),
-        Figure(
-            heading="Backward: ‖δ‖ per sample, the gradient that comes back to it",
-            chart=signal_chart(first, second, "backward", found),
-            key=key,
-        ),
+            heading=heading,
+            chart=signal_chart(first, second, direction, found, expected),
+            key=tuple(key),
+        )
+        for direction, heading in _HALVES
     )
 
 
@@ -233,17 +262,19 @@ def _level(level: Level | None) -> str:
 
 
 def _plan(plan: Plan) -> Table:
-    rows = []
+    rows, also = [], []
     for same in group(plan, lambda e: (e.action, str(e.law), e.rule, e.reason, e.source)):
         entry, shape = same[0], shapes(e.layout.shape for e in same)
         times = f"{len(same)} × " if len(same) > 1 else ""
         law = "keep" if entry.action == "keep" else str(entry.law)
         why = f"{entry.reason} ({entry.source})" if entry.source else entry.reason
         rows.append((pattern([e.name for e in same]), times + shape, law, entry.rule, why))
+        also.append(" ".join(e.name for e in same) if len(same) > 1 else "")
     return Table(
         caption="What each parameter starts as, and why",
         heads=("parameter", "shape", "law", "rule", "reason (source)"),
         rows=tuple(rows),
+        also=tuple(also),
     )
 
 
@@ -254,10 +285,8 @@ def _summary(plan: Plan) -> str:
 
 
 def _remarks(plan: Plan) -> tuple[str, ...]:
-    """What the plan assumes, expects, and how other starts compare."""
-    order = wording.ranking(plan)
-    compared = (f"Starts by how even they are along the depth: {'; '.join(order)}.",)
-    return (*plan.remarks, *_expected(plan), *(compared if order else ()))
+    """What the plan assumes and expects."""
+    return (*plan.remarks, *_expected(plan))
 
 
 def _expected(plan: Plan) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from firstlight.frameworks.jax.compiling import key_of, once
 from firstlight.frameworks.jax.losses import Kind
 from firstlight.frameworks.jax.probes import (
     Probe,
+    closely,
     directions,
     flagged,
     forward,
@@ -200,7 +201,7 @@ class Pass:
                 )
                 if probe is not None:
                     found[operation.index] = probe
-        return found
+        return found if self._lean else closely(found)
 
     def run(
         self,

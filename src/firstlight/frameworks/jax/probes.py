@@ -8,7 +8,7 @@ of it where the gradient of the dummy would stand. The full arrays are not kept.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
+from firstlight.measuring.details import detail, every, thinning
 from firstlight.measuring.readings import MEASURED, PROJECTED, PROJECTIONS, Sums, reading
 from firstlight.records.checkup import Reading
 from firstlight.records.network import Operation
@@ -42,6 +43,7 @@ class Probe:
         samples: the batch size; sums are per sample where axis 0 has that length.
         saturated: the values of a bounded activation beyond which it is flat, or None.
         careful: divide by the largest value before squaring, and count what is not finite.
+        close: also take a few of its numbers, for a close look.
     """
 
     operation: Operation
@@ -51,6 +53,7 @@ class Probe:
     saturated: tuple[float, float] | None = None
     projected: bool = True
     careful: bool = False
+    close: bool = False
 
     @property
     def rows(self) -> int:
@@ -66,6 +69,12 @@ class Probe:
         if not compared or axis is None or axis >= len(self.shape) or self.shape[axis] < 2:
             return None
         return axis
+
+    @property
+    def close_axis(self) -> int:
+        """The axis of units of a close look: the last one where the operation names none."""
+        axis = self.operation.unit_axis
+        return axis if axis is not None and 0 < axis < len(self.shape) else len(self.shape) - 1
 
     @property
     def places(self) -> int:
@@ -101,6 +110,17 @@ def probe_of(
         projected=projected,
         careful=careful,
     )
+
+
+def closely(found: Mapping[int, Probe]) -> dict[int, Probe]:
+    """The probes, of which an even choice of the weighted operations is looked at closely."""
+    close = [i for i, p in found.items() if p.operation.kind == "weighted" and _is_plain(p)]
+    chosen = set(close[:: every(len(close))])
+    return {i: replace(p, close=True) if i in chosen else p for i, p in found.items()}
+
+
+def _is_plain(probe: Probe) -> bool:
+    return len(probe.shape) > 1 and not jnp.issubdtype(probe.dtype, jnp.complexfloating)
 
 
 def directions(places: int) -> NDArray[np.float32]:
@@ -172,6 +192,8 @@ def forward(probe: Probe, result: Array, random: Array) -> dict[str, Array]:
     if probe.saturated is not None:
         low, high = probe.saturated
         sums["saturated"] = jnp.mean(((value < low) | (value > high)).astype(value.dtype))
+    if probe.close:
+        sums["few"] = value[thinning(probe.shape, probe.close_axis)]
     return sums
 
 
@@ -253,4 +275,10 @@ def came(taken: Statistics) -> bool:
 def reading_of(probe: Probe, value: Statistics, delta: Statistics | None) -> Reading:
     """The reading of one operation."""
     back = sums_of(probe, delta) if delta is not None and came(delta) else None
-    return reading(probe.operation, probe.samples, sums_of(probe, value), back)
+    found = reading(probe.operation, probe.samples, sums_of(probe, value), back)
+    if "few" not in value:
+        return found
+    few = np.moveaxis(_host(value["few"]), probe.close_axis, 1)
+    sample = few.reshape(*few.shape[:2], -1)
+    units = probe.shape[probe.close_axis]
+    return replace(found, detail=detail(sample, per_sample=probe.rows > 1, of_units=units))

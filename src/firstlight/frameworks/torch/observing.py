@@ -33,6 +33,7 @@ from firstlight.frameworks.torch.valueless import (
     no_value,
 )
 from firstlight.frameworks.torch.weights import parameter_readings
+from firstlight.measuring.details import MOST_DETAILS
 from firstlight.network.uses import refined
 from firstlight.records.checkup import InputReading, Observation, Reading
 from firstlight.records.network import Network, Operation, Parameter, Task
@@ -59,6 +60,8 @@ class _Recorder:
         self.raw: dict[int, float] = {}
         self.inputs: list[InputReading] = []
         self._from_batch: set[int] = set()
+        self._close: list[Probe] = []
+        self._met, self._every = 0, 1
 
     def readings(self) -> tuple[Reading, ...]:
         """What was measured, in order; of results without values, that they were there."""
@@ -69,6 +72,19 @@ class _Recorder:
         if not self.unseen:
             return tuple(seen)
         return tuple(sorted((*seen, *self.unseen), key=lambda reading: reading.operation))
+
+    def _closely(self, probe: Probe, result: Tensor) -> None:
+        """Look at every n-th weighted operation; n doubles whenever there are too many."""
+        if self._lean or probe.operation.kind != "weighted":
+            return
+        if self._met % self._every == 0:
+            probe.look_closely(result)
+            self._close.append(probe)
+        self._met += 1
+        if len(self._close) > MOST_DETAILS:
+            for left in self._close[1::2]:
+                left.look_away()
+            self._close, self._every = self._close[::2], 2 * self._every
 
     def _is_raw(self, operation: Operation) -> bool:
         """Whether an operation with weights reads the batch as its code prepared it."""
@@ -109,6 +125,7 @@ class _Recorder:
             self.unmeasured.append(operation.name)
             return result
         self.probes[operation.index] = probe
+        self._closely(probe, result)
         if raw and data and has_values(data[0]):
             self.raw[operation.index] = _entries(data[0])
         if operation.kind == "weighted" and data:

@@ -6,6 +6,7 @@ The full tensors are not kept.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from firstlight.measuring.details import detail, thinning
 from firstlight.measuring.readings import MEASURED, PROJECTED, PROJECTIONS, Sums, reading
 from firstlight.records.checkup import Reading
 from firstlight.records.network import Operation
@@ -81,6 +83,26 @@ class Probe:
         self._saturated = saturated
         self._forward: dict[str, Any] = {}
         self._backward: dict[str, Any] = {}
+        self._thin: tuple[Tensor, int] | None = None
+
+    @property
+    def is_close(self) -> bool:
+        """Whether this operation is looked at closely."""
+        return self._thin is not None
+
+    def look_away(self) -> None:
+        """Forget the close look: there are too many."""
+        self._thin = None
+
+    def look_closely(self, result: Tensor) -> None:
+        """Keep a few of the result's numbers; a copy, since results may be written over."""
+        values = _real(result)
+        if values.dim() < 2 or not values.numel():
+            return
+        axis = self.operation.unit_axis
+        axis = axis if axis is not None and 0 < axis < values.dim() else values.dim() - 1
+        few = values[thinning(values.shape, axis)].movedim(axis, 1)
+        self._thin = few.to("cpu", torch.float64, copy=True), values.shape[axis]
 
     def _per_sample(self, tensor: Tensor) -> Tensor:
         """(samples, elements); all in one row where axis 0 is not the batch (time-major, flat)."""
@@ -147,4 +169,10 @@ class Probe:
     def reading(self) -> Reading:
         """The measurements as a record."""
         delta = _sums(self._backward) if self._backward else None
-        return reading(self.operation, self._samples, _sums(self._forward), delta)
+        found = reading(self.operation, self._samples, _sums(self._forward), delta)
+        if self._thin is None:
+            return found
+        few, units = self._thin
+        sample = few.reshape(*few.shape[:2], -1).numpy()
+        per_sample = len(self._forward["norms"]) > 1
+        return replace(found, detail=detail(sample, per_sample=per_sample, of_units=units))
