@@ -117,8 +117,20 @@ def check(
     with _busy("looking at the network", quiet):
         checkup = fl.check(_built(model, seed), batch, loss=loss, target=wanted, jacobian=jacobian)
     for_machines(checkup, model, sarif=sarif, junit=junit)
-    _give(checkup, as_json=json, html=html, quiet=quiet)
+    if html is not None:
+        save(_with_theory(checkup), html if html.suffix == ".html" else html.with_suffix(".html"))
+    _give(checkup, as_json=json, html=None, quiet=quiet)
     return 0 if checkup.healthy else 1
+
+
+def _with_theory(checkup: Any) -> Any:
+    """A checkup and, of a plain chain, its place in the phase diagram."""
+    if any(op.kind in ("norm", "add", "composite") for op in checkup.network.operations):
+        return checkup
+    try:
+        return checkup, fl.predict(checkup)
+    except FirstlightError:
+        return checkup
 
 
 @app.command

@@ -76,7 +76,7 @@ def watched_chapter(watched: Watched, findings: tuple[Item, ...]) -> Chapter:
             caption=f"Every {watched.every:,} steps",
             heads=HEADS,
             rows=tuple(tuple(map(typeset, row)) for row in rows(watched)),
-            numeric=(0, 1, 2, 3, 4),
+            numeric=(1, 2, 3, 4),
             code=(),
         ),
         made=(version_line(),),

@@ -9,9 +9,11 @@ from typing import Any
 from firstlight.errors import BadInputError, InfeasibleError
 from firstlight.initializers.registry import technique as find_technique
 from firstlight.laws.moments import moments as law_moments
+from firstlight.records.checkup import Checkup
 from firstlight.records.law import Constant, DeltaOrthogonal, Identity, Law, Mirrored, Orthogonal
 from firstlight.records.network import ActivationRef, Fans, plain_layout
 from firstlight.records.prediction import Norm, OtherStart, Prediction
+from firstlight.verdicts.place import Place, place_of
 
 _ISOMETRIES = (Orthogonal, DeltaOrthogonal, Mirrored)
 _BIAS_OF = {"torch_linear": "torch_bias"}
@@ -19,7 +21,7 @@ _MOST_LAYERS = 100_000
 
 
 def predict(
-    activation: str | ActivationRef | Callable[[Any], Any],
+    activation: str | ActivationRef | Callable[[Any], Any] | Checkup,
     *,
     depth: int = 100,
     width: int = 256,
@@ -41,7 +43,8 @@ def predict(
 
     Args:
         activation: a name (``"gelu"``), an `ActivationRef`, or any elementwise function of a
-            float64 array, seen before or not.
+            float64 array, seen before or not. Or a `Checkup`: activation, depth, width, σ_w² and
+            σ_b² are then those of its typical hidden layer; the phase diagram shows its place.
         depth: layers, 1 … 100,000.
         width: units of a layer, ≥ 1.
         sigma_w2: fan_in times the variance of the weights, > 0. None takes that of ``technique``,
@@ -74,6 +77,14 @@ def predict(
         (1.064, 1.1335, -7.979)
         >>> fl.predict("relu", depth=30).limit is None
         True
+        >>> import torch
+        >>> from torch import nn
+        >>> _ = torch.manual_seed(0)
+        >>> rows = [part for _ in range(10) for part in (nn.Linear(64, 64), nn.Tanh())]
+        >>> model = nn.Sequential(*rows, nn.Linear(64, 2))
+        >>> place = fl.predict(fl.check(model, torch.randn(64, 64)))
+        >>> place.activation, place.depth, round(place.sigma_w2, 2), round(place.chi, 2)
+        ('tanh', 10, 0.33, 0.33)
     """
     # Quadrature needs scipy, which the public page must not load before it is used.
     from firstlight.theory.activations import activation as known
@@ -91,6 +102,17 @@ def predict(
     )
     from firstlight.theory.summary import edge, fixed_point, gains, keeping, remarks
 
+    start = "as given"
+    if isinstance(activation, Checkup):
+        if technique is not None or sigma_w2 is not None or sigma_b2 or parameter is not None:
+            raise BadInputError(
+                "predict: a Checkup has a start of its own; leave technique, sigma_w2, sigma_b2 and"
+                " parameter out"
+            )
+        place = _place(activation)
+        activation, depth, width = place.activation, place.depth, place.width
+        sigma_w2, sigma_b2 = place.sigma_w2, place.sigma_b2
+        start = "as measured, the median of the hidden layers"
     depth = _whole("depth", depth, _MOST_LAYERS)
     width = _whole("width", width, 10**9)
     _positive("length", length)
@@ -117,7 +139,7 @@ def predict(
         square, start = _square(law, width), f"{technique} ({law})"
     elif sigma_w2 is not None:
         _positive("sigma_w2", sigma_w2)
-        square, start = float(sigma_w2), "as given"
+        square = float(sigma_w2)
     else:
         square = keeping(medium, length, sigma_b2, dropout)
         start = "variance scaling: keeps the second moment of the signal"
@@ -164,6 +186,16 @@ def predict(
             medium, setting, journey, depth, width, isometry=isinstance(law, _ISOMETRIES)
         ),
     )
+
+
+def _place(checkup: Checkup) -> Place:
+    found = place_of(checkup.observation)
+    if found is None:
+        raise BadInputError(
+            f"predict: {checkup.network.name} has no hidden weight behind an activation, so it has"
+            " no place in a phase diagram; name an activation"
+        )
+    return found
 
 
 def _whole(what: str, value: Any, most: int) -> int:

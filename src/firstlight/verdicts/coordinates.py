@@ -224,7 +224,7 @@ def _seen(operations: Sequence[Coordinates], base: int) -> tuple[Finding, ...]:
                     kind=kind,
                     severity="error",
                     where=tuple(op.name for op in guilty),
-                    evidence=f"the {words} of '{worst.name}' {law}; within ±{LIMIT:g} it would not"
+                    evidence=f"the {words} of `{worst.name}` {law}; within ±{LIMIT:g} it would not"
                     " depend on the width",
                     cause=cause,
                     cure=cure,
@@ -342,7 +342,7 @@ def _rates(
         kind="rate-scaling",
         severity="error",
         where=tuple(parameter.name for parameter in guilty),
-        evidence=f"the change of '{worst.name}' goes as width^({worst.update_slope}), needed is"
+        evidence=f"the change of `{worst.name}` goes as width^({worst.update_slope}), needed is"
         f" width^{worst.update_needed:+.2g}",
         cause=f"the learning rate of {_PLURALS[role]} is not {needed}{law}: they move too {too} as"
         " the width grows",
@@ -365,7 +365,7 @@ def _starts(guilty: Sequence[ParameterTrend], base: int) -> Finding:
         kind="start-scaling",
         severity="error",
         where=tuple(parameter.name for parameter in guilty),
-        evidence=f"the start of '{worst.name}' goes as width^({worst.start_slope}), needed is at"
+        evidence=f"the start of `{worst.name}` goes as width^({worst.start_slope}), needed is at"
         f" most width^{worst.start_needed:+g}",
         cause=f"the start of the {what} layer does not fall as {power}: what moves before it adds"
         " up in the result",
@@ -378,7 +378,7 @@ def _tied(name: str, logits: Sequence[str], base: int) -> Finding:
         kind="tied-logits",
         severity="error",
         where=(*logits, name),
-        evidence=f"'{name}' moves alike at every width, and the logits that it makes grow",
+        evidence=f"`{name}` moves alike at every width, and the logits that it makes grow",
         cause="one tensor is embedding and output: the one needs a rate that does not depend on the"
         " width, the other one that falls as 1/width",
         cure=f"plan = firstlight.plan(model, batch, base=build({base}))\n"
