@@ -1,4 +1,4 @@
-"""How fast weights are drawn, beside torch, NumPy and JAX: all in one run, in turns, best of each.
+"""How fast weights are drawn, beside torch, NumPy, JAX and Keras, in one run; best of each, in turns.
 
     python benchmarks/draw_speed.py --sizes 16 100 --rounds 5
 
@@ -74,6 +74,21 @@ def large(millions: int, rounds: int, with_jax: bool) -> None:
         jitted(key).block_until_ready()
         return {f"jax.random.{name} (jit)": lambda: jitted(key).block_until_ready()}
 
+    def of_keras(name: str, *bounds: float) -> dict[str, Draw]:
+        if not with_jax:
+            return {}
+        os.environ.setdefault("KERAS_BACKEND", "jax")
+        import keras
+
+        sample, seed = getattr(keras.random, name), keras.random.SeedGenerator(0)
+
+        def draw_it() -> object:
+            drawn = sample(shape, *bounds, seed=seed)
+            return drawn.block_until_ready() if hasattr(drawn, "block_until_ready") else drawn
+
+        draw_it()
+        return {f"keras.random.{name} ({keras.backend.backend()})": draw_it}
+
     init = torch.nn.init
     normal: dict[str, Draw] = {
         "Firstlight": ours(Normal(std=0.02)),
@@ -92,9 +107,17 @@ def large(millions: int, rounds: int, with_jax: bool) -> None:
         "torch.nn.init.trunc_normal_": lambda: init.trunc_normal_(tensor, 0, 0.02, -0.04, 0.04),
     }
     size = f"{millions} M elements"
-    table(f"normal, {size}", in_turns(normal | of_jax("normal"), rounds), elements)
-    table(f"uniform, {size}", in_turns(uniform | of_jax("uniform"), rounds), elements)
-    cut = truncated | of_jax("truncated_normal", -2.0, 2.0)
+    table(
+        f"normal, {size}",
+        in_turns(normal | of_jax("normal") | of_keras("normal"), rounds),
+        elements,
+    )
+    table(
+        f"uniform, {size}",
+        in_turns(uniform | of_jax("uniform") | of_keras("uniform"), rounds),
+        elements,
+    )
+    cut = truncated | of_jax("truncated_normal", -2.0, 2.0) | of_keras("truncated_normal")
     table(f"truncated normal at ±2σ, {size}", in_turns(cut, max(1, rounds // 2)), elements)
 
 

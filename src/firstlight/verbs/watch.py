@@ -43,7 +43,7 @@ class Watch:
 
     Each glance is a `check` on one batch that stays the same, so glances can be compared; it leaves
     the model, its gradients and the random states bit for bit as they were, and the training takes
-    the same course as without. Its cost is below two training steps.
+    the same course as without. It costs what `check` does: below two steps (`check_cost.py`).
 
     Args:
         model: that trains, of any framework; of JAX pass each new one to `step`.
