@@ -1,4 +1,4 @@
-"""How fast weights are drawn, beside torch, NumPy, JAX and Keras, in one run; best of each, in turns.
+"""How fast weights are drawn, beside torch, NumPy, JAX and Keras: one run, in turns, best of each.
 
     python benchmarks/draw_speed.py --sizes 16 100 --rounds 5
 
