@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import firstlight as fl
-from firstlight.integrations.training import first_batch, model_init
+from firstlight.integrations.training import Care, first_batch, model_init
 
 X = torch.randn(96, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(96) % 2
@@ -47,6 +47,18 @@ def test_a_model_init_gives_equal_models():
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(one[0].weight, net()[0].weight)
+
+
+def test_of_several_processes_one_writes_and_warns(tmp_path):
+    care = Care(report=tmp_path / "reports")
+    sick = net(0.01)
+    care.begin(sick, X, target=Y, primary=False)
+    assert not care.start.healthy
+    assert not (tmp_path / "reports").exists()
+    with pytest.warns(fl.UnhealthyWarning, match="before its first step"):
+        Care().begin(sick, X, target=Y)
+    with pytest.raises(fl.UnhealthyError):
+        Care(alarm="raise").begin(sick, X, target=Y, primary=False)
 
 
 # --- Lightning -----------------------------------------------------------------------------------

@@ -57,9 +57,9 @@ class FirstlightCallback(Callback):  # type: ignore[misc]
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """The strategy has set the module up: sharded, on its devices, or loaded."""
         batch, target, loss = self._given
-        resumed = trainer.global_step > 0
+        known = {"resumed": trainer.global_step > 0, "primary": trainer.is_global_zero}
         if batch is not None:
-            self._care.begin(module, batch, target=target, loss=loss, resumed=resumed)
+            self._care.begin(module, batch, target=target, loss=loss, **known)
             return
         if not module.automatic_optimization:
             raise BadInputError(
@@ -68,7 +68,7 @@ class FirstlightCallback(Callback):  # type: ignore[misc]
             )
         first = first_batch(trainer.train_dataloader, torch)
         first = trainer.strategy.batch_to_device(first)
-        self._care.begin(module, first, step=_training_step, resumed=resumed)
+        self._care.begin(module, first, step=_training_step, **known)
 
     def on_train_batch_start(
         self,

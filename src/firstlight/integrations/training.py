@@ -59,8 +59,28 @@ class Care:
         """The glances, if any were asked for."""
         return self._watch.history if self._watch else None
 
-    def begin(self, model: Any, batch: Any, *, resumed: bool = False, **options: Any) -> None:
-        """Before the first step; ``options`` are those of `check`."""
+    def begin(
+        self,
+        model: Any,
+        batch: Any,
+        *,
+        resumed: bool = False,
+        primary: bool = True,
+        **options: Any,
+    ) -> None:
+        """Before the first step.
+
+        Args:
+            model: that will train.
+            batch: that is looked at.
+            resumed: whether it has trained before.
+            primary: whether this is the process, of several that train one model, that writes and
+                warns; all of them look, since each may hold a part.
+            **options: of `check`.
+        """
+        if not primary:
+            self._report = None
+            self._alarm = "none" if self._alarm == "warn" else self._alarm
         if self._initialize and not resumed:
             receipt = initialize(model, batch, seed=self._seed, **options)
             self.start, after = receipt, receipt.after

@@ -45,7 +45,12 @@ class FirstlightCallback(TrainerCallback):
         batch = self._batch
         if batch is None:
             batch = first_batch(given["train_dataloader"], torch)
-        self._care.begin(given["model"], _placed(batch, args.device), resumed=state.global_step > 0)
+        self._care.begin(
+            given["model"],
+            _placed(batch, args.device),
+            resumed=state.global_step > 0,
+            primary=state.is_world_process_zero,
+        )
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Look, if it is time to."""
