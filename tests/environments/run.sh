@@ -4,6 +4,7 @@
 #   tests/environments/run.sh [folder]
 #
 # Two are made, and each is then given Keras on top: torch, torch + keras, jax, jax + keras.
+# A last one is made as the start page tells newcomers to.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 PYTHON=${PYTHON:-.venv/bin/python}
@@ -40,3 +41,5 @@ for framework in torch jax; do
   install "$framework" "$WHEEL[keras]"
   proves "$framework" keras "$framework"
 done
+
+"$PYTHON" tests/environments/newcomer.py --python "$PYTHON"
