@@ -49,6 +49,7 @@ def test_wrong_ones_exit_with_one_and_right_ones_with_zero(models, capsys):
     ("model", "words"),
     [
         ("models.py:ready", "takes a width, got a model"),
+        ("models.py:target", "as def build(width); too many positional arguments"),
         ("models.py:broken", "OSError: no such width"),
         ("models.py:absent", "has no 'absent'"),
         ("models.py", "expected file.py:factory"),

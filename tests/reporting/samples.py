@@ -422,7 +422,7 @@ def coordinate_check() -> CoordinateCheck:
         where=("fc_2.weight",),
         evidence="the change of 'fc_2.weight' goes as width^(+0.02 ± 0.12), needed is width^-1",
         cause="the learning rate of hidden weights is not divided by the width under Adam",
-        cure="plan = firstlight.plan(model, batch, base=build(64))",
+        cure="receipt = fl.initialize(model, batch, seed=0)",
     )
     return CoordinateCheck(
         model="MLP",

@@ -129,7 +129,15 @@ def test_headings_tables_and_pictures_are_named(name, pages):
     assert tags.count("table") == tags.count("caption") > 0 or name == "race"
     charts = [a for t, a in page.elements if "fl-chart" in (a.get("class") or "").split()]
     assert all(chart["role"] == "img" and chart["aria-label"] for chart in charts)
-    drawn = {"sick": 2, "healthy": 2, "receipt": 2, "race": 2, "story": 4, "prediction": 3}
+    drawn = {
+        "sick": 2,
+        "healthy": 2,
+        "receipt": 2,
+        "race": 2,
+        "story": 4,
+        "prediction": 3,
+        "coordinate check": 1,
+    }
     assert len(charts) == drawn.get(name, 0)
 
 

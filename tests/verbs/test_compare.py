@@ -21,6 +21,7 @@ from firstlight.records.codec import from_json, to_json
 from firstlight.records.law import Normal
 from firstlight.records.plan import Plan, Ranked
 from firstlight.reporting.files import save
+from firstlight.reporting.numbers import typeset
 from firstlight.reporting.text import to_text
 from firstlight.verbs.plan import planned
 from firstlight.verbs.trials import Trials, compared
@@ -117,8 +118,9 @@ def test_the_pages_tell_measured_from_theory(tmp_path: Any) -> None:
     plan = fl.plan(chain(), BATCH, compare=["orthogonal"])
     figure = f"‖δ‖² within × {places(plan)['orthogonal'].delta_ratio:.3g} (measured)"
     save(plan, tmp_path / "plan.html")
-    for text in (to_text(plan), (tmp_path / "plan.html").read_text(encoding="utf-8")):
-        assert figure in text and "(theory)" in text
+    page = (tmp_path / "plan.html").read_text(encoding="utf-8")
+    for text, shown in ((to_text(plan), figure), (page, typeset(figure))):
+        assert shown in text and "(theory)" in text
 
 
 def test_a_technique_that_beats_the_plan_in_every_draw_is_said_and_not_taken() -> None:

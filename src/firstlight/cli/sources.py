@@ -136,6 +136,14 @@ def width_factory(name: str) -> Callable[[int], Any]:
     found = _found(name)
     if not callable(found) or _is_ready(found):
         raise BadInputError(f"model '{name}': expected a factory that takes a width, got a model")
+    try:
+        inspect.signature(found).bind(1)
+    except TypeError as error:
+        raise BadInputError(
+            f"model '{name}': expected a factory that takes a width, as def build(width); {error}"
+        ) from error
+    except ValueError:  # no signature to be had
+        pass
     return lambda width: _called(found, name, width)
 
 
