@@ -115,14 +115,14 @@ class Transformer(nn.Module):
 class ConvNet(nn.Module):
     """Dense, depthwise and pointwise convolutions, a batch norm and a head over pooled features."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, readout: Readout = nn.Linear) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, width, 3, padding=1)
         self.norm = nn.BatchNorm2d(width)
         self.conv = nn.Conv2d(width, width, 3, padding=1, stride=2)
         self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.pointwise = nn.Conv2d(width, width, 1)
-        self.head = nn.Linear(width, CLASSES)
+        self.head = readout(width, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""

@@ -132,6 +132,46 @@ def test_a_fault_that_no_result_shows_yet_is_a_warning():
     assert wider["fc_3"].trend == "grows"
 
 
+class Divided(nn.Linear):
+    """A readout that divides its input by the width over 32, as mup's does."""
+
+    def forward(self, x):
+        return super().forward(x / (self.in_features / 32))
+
+
+class OwnReadout(MLP):
+    """The MLP with that readout; its weight starts and moves alike at every width."""
+
+    def __init__(self, width):
+        super().__init__(width, readout=Divided)
+        with torch.no_grad():
+            self.fc_3.weight *= (width / 32) ** 0.5
+
+
+class NormedReadout(OwnReadout):
+    """With a norm before the readout: the factor is no part of an activation then."""
+
+    def forward(self, x):
+        x = self.nonlin(self.fc_2(self.nonlin(self.fc_1(x))))
+        return self.fc_3(nn.functional.layer_norm(x, x.shape[-1:]))
+
+
+@pytest.mark.parametrize("build", [OwnReadout, NormedReadout])
+@pytest.mark.parametrize(
+    ("rates", "blamed"),
+    [((0, 1, 0), set()), ((0, 0, 0), {"fc_2.weight"}), ((0, 1, -1), {"fc_3.weight"})],
+)
+def test_a_factor_of_the_models_own_counts(build, rates, blamed):
+    """No warning and no blame for a weight whose input the model divides by the width."""
+    found = checked(build, IMAGES, optimizer=half_right(rates), seeds=3)
+    last = next(p for p in found.parameters if p.name == "fc_3.weight")
+    assert (last.start_needed, last.update_needed) == pytest.approx((0, 0), abs=0.1)
+    assert last.start_slope.value == pytest.approx(0, abs=0.1)
+    assert {name for f in found.findings for name in f.where} == blamed
+    if blamed == {"fc_3.weight"}:
+        assert "is not the same at every width (the model multiplies" in found.findings[0].cause
+
+
 def test_rates_that_fall_too_fast_are_lazy():
     found = checked(SmallReadout, IMAGES, optimizer=half_right((1, 2, 2)))
     kinds = {c.kind for f in found.findings for c in f.consequences}

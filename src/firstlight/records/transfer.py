@@ -77,6 +77,7 @@ class Traced:
         losses: before each step and after the last.
         start: of each followed operation's result, before the first step.
         change: of its difference to that, after each step.
+        arriving: of what each operation with weights reads, before the first step.
         parameter_start: of each parameter before the first step.
         parameter_change: of its difference to that, after the last step.
     """
@@ -85,6 +86,7 @@ class Traced:
     losses: tuple[float, ...]
     start: dict[str, float]
     change: dict[str, tuple[float, ...]]
+    arriving: dict[str, float]
     parameter_start: dict[str, float]
     parameter_change: dict[str, float]
 

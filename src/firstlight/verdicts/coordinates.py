@@ -7,7 +7,9 @@ within ±¼, and undecided where its interval reaches from there to the next wro
 
 The cause is read from the parameters. A change ∝ n^−a of an element of a weight with n inputs makes
 a change ∝ n^(1−a) of its result, since the change is aligned with what arrives: 1 is needed where
-the inputs grow, 0 elsewhere. A start may be as large as 1/√n inside and 1/n at an output.
+the inputs grow, 0 elsewhere. A start may be as large as 1/√n inside and 1/n at an output. Where the
+model multiplies a weight's input with a power of n, as mup's readout with 1/n, both are as much
+larger.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from firstlight.measuring.coordinates import geometric, slope
+from firstlight.measuring.multipliers import own_multipliers
 from firstlight.records.checkup import Finding
 from firstlight.records.network import Network, Operation, Parameter
 from firstlight.records.transfer import (
@@ -131,20 +134,22 @@ def parameter_trends(
         roles: what the width does to each parameter.
     """
     found = []
+    own = own_multipliers(widths, runs)
     for name, role in roles.items():
         if not all(name in traced.parameter_change for row in runs for traced in row):
             continue
         starts = [[traced.parameter_start[name] for traced in row] for row in runs]
         moves = [[traced.parameter_change[name] for traced in row] for row in runs]
         sums = role in ("hidden", "output")
+        factor = own.get(name, 0.0) if sums else 0.0
         found.append(
             ParameterTrend(
                 name=name,
                 role=role,
                 start_slope=slope(widths, starts),
-                start_needed=-1.0 if role == "output" else -0.5 if role == "hidden" else 0.0,
+                start_needed=(-1.0 if role == "output" else -0.5 if sums else 0.0) - factor,
                 update_slope=slope(widths, moves),
-                update_needed=-1.0 if sums else 0.0,
+                update_needed=(-1.0 if sums else 0.0) - factor,
             )
         )
     return tuple(found)
@@ -335,7 +340,7 @@ def _rates(
 ) -> Finding:
     worst = max(guilty, key=_excess)
     too = "fast" if _excess(worst, signed=True) > 0 else "slowly"
-    needed = _NEEDED[(adaptive is not False, role)]
+    needed = _needed(worst, adaptive)
     law = "" if adaptive is None else f" under {'Adam' if adaptive else 'SGD'}"
     kind = "sgd" if adaptive is False else "adam"
     return Finding(
@@ -351,6 +356,19 @@ def _rates(
     )
 
 
+def _needed(parameter: ParameterTrend, adaptive: bool | None) -> str:
+    """How the rate would have to follow the width."""
+    words = _NEEDED[(adaptive is not False, parameter.role)]
+    if parameter.role != "output" and (parameter.role != "hidden" or adaptive is False):
+        return words
+    factor = -1.0 - parameter.update_needed
+    if abs(factor) <= LIMIT:
+        return words
+    power = parameter.update_needed - (factor if adaptive is False else 0.0)
+    law = "the same at every width" if abs(power) <= LIMIT else f"∝ width^{power:+.2g}"
+    return f"{law} (the model multiplies their input with width^{factor:+.2g} itself)"
+
+
 def _excess(parameter: ParameterTrend, *, signed: bool = False) -> float:
     assert parameter.update_slope is not None
     found = parameter.update_slope.value - parameter.update_needed
@@ -360,7 +378,9 @@ def _excess(parameter: ParameterTrend, *, signed: bool = False) -> float:
 def _starts(guilty: Sequence[ParameterTrend], base: int) -> Finding:
     worst = max(guilty, key=lambda p: 0 if p.start_slope is None else p.start_slope.value)
     what = "output" if worst.role == "output" else "hidden"
-    power = "1/width" if worst.role == "output" else "1/√width"
+    usual, power = (-1.0, "1/width") if worst.role == "output" else (-0.5, "1/√width")
+    if abs(worst.start_needed - usual) > LIMIT:  # the model multiplies its input itself
+        power = f"width^{worst.start_needed:+.2g}"
     return Finding(
         kind="start-scaling",
         severity="error",

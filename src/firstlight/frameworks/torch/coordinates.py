@@ -34,6 +34,7 @@ class _Kept:
     def __init__(self) -> None:
         self.first: dict[str, Tensor] = {}
         self.start: dict[str, float] = {}
+        self.arriving: dict[str, float] = {}
         self.change: dict[str, list[float]] = {}
         self._begun = False
 
@@ -45,13 +46,15 @@ class _Kept:
         self,
         operation: Operation,
         result: Tensor,
-        data: tuple[Tensor, ...],  # noqa: ARG002 - of every observer
+        data: tuple[Tensor, ...],
     ) -> Tensor:
         if operation.kind not in FOLLOWED or not result.is_floating_point():
             return result
         if not self._begun:
             self.first[operation.name] = result.detach().clone()
             self.start[operation.name] = _rms(result)
+            if operation.kind == "weighted" and data and data[0].is_floating_point():
+                self.arriving[operation.name] = _rms(data[0])
         elif operation.name in self.first:
             before = self.first[operation.name]
             if before.shape == result.shape:
@@ -137,6 +140,7 @@ def trace_training(
         losses=tuple(losses),
         start=kept.start,
         change={name: tuple(found) for name, found in kept.change.items() if len(found) == steps},
+        arriving=kept.arriving,
         parameter_start={name: _rms(tensor) for name, tensor in start.items()},
         parameter_change={name: _rms(named[name].detach() - start[name]) for name in named},
     )
