@@ -70,6 +70,28 @@ def test_one_rate_under_adam_is_wrong_and_the_cause_is_named(build, data, kinds,
         found.assert_healthy()
 
 
+def test_biases_that_go_back_and_forth_are_not_blamed():
+    """At one rate under Adam those of biases are right, whatever the hidden weights do to them."""
+    found = checked(Transformer, sentences(8), widths=(64, 128, 256, 512))
+    blamed = {name for f in found.findings for name in f.where}
+    layers = ("attention.qkv", "attention.out", "linear1", "linear2")
+    inside = {f"blocks.{block}.{layer}.weight" for block in (0, 1) for layer in layers}
+    assert blamed == inside | {"decoder.weight"}
+    assert not any("too slowly" in f.cause for f in found.findings)
+
+
+def test_what_a_readout_of_zeros_holds_still_at_first_is_judged_by_later_steps():
+    class Zeros(MLP):
+        def __init__(self, width):
+            super().__init__(width)
+            nn.init.zeros_(self.fc_3.weight)
+
+    found = checked(Zeros, IMAGES, steps=6)
+    hidden = next(p for p in found.parameters if p.name == "fc_2.weight")
+    assert hidden.update_slope is not None
+    assert "fc_2.weight" in found.findings[0].where
+
+
 def test_one_rate_under_sgd_blames_the_start_for_what_the_start_does():
     """Hidden weights of equal sides keep SGD's rate; δ is too large because the output is."""
     found = checked(MLP, IMAGES, optimizer="sgd", lr=0.3)

@@ -79,7 +79,8 @@ class Traced:
         change: of its difference to that, after each step.
         arriving: of what each operation with weights reads, before the first step.
         parameter_start: of each parameter before the first step.
-        parameter_change: of its difference to that, after the last step.
+        parameter_first: of its difference to that, after the first step.
+        parameter_change: the same after the last step.
     """
 
     network: Network
@@ -88,6 +89,7 @@ class Traced:
     change: dict[str, tuple[float, ...]]
     arriving: dict[str, float]
     parameter_start: dict[str, float]
+    parameter_first: dict[str, float]
     parameter_change: dict[str, float]
 
 
@@ -146,7 +148,8 @@ class ParameterTrend:
         role: what the width does to it.
         start_slope: of its root mean square at the start; None where that is zero.
         start_needed: the exponent that the start should have, and of outputs at most.
-        update_slope: of the root mean square of its change after the last step.
+        update_slope: of the root mean square of its change, after the first step; after the last
+            one where nothing moved in the first.
         update_needed: the exponent that its change should have.
     """
 

@@ -123,6 +123,18 @@ def _made(network: Network, index: int) -> Operation:
     return operation
 
 
+def _moves(name: str, runs: Runs) -> list[list[float]]:
+    """How far one parameter moves: in the first step, if it does so in all runs, else in all steps.
+
+    Later steps go back and forth where the training is too fast, so that a rate that is right seems
+    to fall with the width. Behind a readout of zeros nothing moves in the first one.
+    """
+    first = [[traced.parameter_first[name] for traced in row] for row in runs]
+    if all(moved > 0 for row in first for moved in row):
+        return first
+    return [[traced.parameter_change[name] for traced in row] for row in runs]
+
+
 def parameter_trends(
     widths: Sequence[int], runs: Runs, roles: Mapping[str, Role]
 ) -> tuple[ParameterTrend, ...]:
@@ -139,7 +151,7 @@ def parameter_trends(
         if not all(name in traced.parameter_change for row in runs for traced in row):
             continue
         starts = [[traced.parameter_start[name] for traced in row] for row in runs]
-        moves = [[traced.parameter_change[name] for traced in row] for row in runs]
+        moves = _moves(name, runs)
         sums = role in ("hidden", "output")
         factor = own.get(name, 0.0) if sums else 0.0
         found.append(

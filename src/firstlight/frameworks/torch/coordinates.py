@@ -101,6 +101,7 @@ def trace_training(
     start = {name: tensor.detach().clone() for name, tensor in named.items()}
     kept = _Kept()
     losses: list[float] = []
+    first: dict[str, float] = {}
     model.train()
     with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
         stepper = optimizer(model)
@@ -133,6 +134,7 @@ def trace_training(
                 ) from error
             if network is None:
                 network = _network(model, tracer, outputs)
+                first = {name: _rms(named[name].detach() - start[name]) for name in named}
             kept.again()
     assert network is not None
     return Traced(
@@ -142,6 +144,7 @@ def trace_training(
         change={name: tuple(found) for name, found in kept.change.items() if len(found) == steps},
         arriving=kept.arriving,
         parameter_start={name: _rms(tensor) for name, tensor in start.items()},
+        parameter_first=first,
         parameter_change={name: _rms(named[name].detach() - start[name]) for name in named},
     )
 
